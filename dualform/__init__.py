@@ -1,0 +1,1 @@
+"""The numeric library: identities on torch tensors under derived rounding bounds."""
