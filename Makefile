@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test lint clean
+.PHONY: setup test reproduce lint clean
 
 setup: $(VENV)/.ready
 
@@ -19,6 +19,9 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+reproduce: setup
+	$(BIN)/dualform reproduce --out results
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

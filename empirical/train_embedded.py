@@ -196,7 +196,7 @@ def train(out: Path, steps: int, seed: int, rate: float, words_weight: float) ->
             state["stage"], state["running"] = int(state["stage"]) + 1, 0.0
         if (step + 1) % 100 == 0:
             line = {"step": step + 1, "stage": int(state["stage"]), "loss": loss.item(),
-                    "accuracy": state["running"], "seconds": round(time.time() - start)}  # fmt: skip
+                    "accuracy": state["running"], "seconds": int(time.time() - start)}  # fmt: skip
             with (out / "training.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             saved = {"model": model.state_dict(), "optimiser": optimiser.state_dict(),

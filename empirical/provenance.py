@@ -1,0 +1,61 @@
+"""Where numbers come from: hashes of weights and files, versions, commit."""
+
+import hashlib
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("dualform", "numpy", "torch", "transformers")
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor of the state, in name order."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def files_sha256(path: Path) -> str:
+    """SHA-256 of a file, or of every file below a folder with its relative name.
+
+    Raises:
+        FileNotFoundError: when nothing is there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(path)
+    names = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for p in names:
+        if path.is_dir():
+            digest.update(p.relative_to(path).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(p.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that numbers depend on; "not installed" otherwise."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def commit(folder: Path | None = None) -> str | None:
+    """The commit of the sources, or None outside a checkout or without git."""
+    where = Path(__file__).parent if folder is None else folder
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,45 @@
+"""A record with every kind of value in it, for the tests of records and tables."""
+
+import numpy as np
+
+from empirical.measure import measure
+from empirical.metrics import Undefined
+from empirical.records import Provenance, Record
+
+
+class Outcome:
+    def __init__(self, g, labels):
+        n = len(labels)
+        self.labels = labels
+        self.predictions = g.integers(0, 2, n)
+        self.h = g.normal(size=(n, 3, 8)).astype(np.float32)
+        self.m = [np.random.default_rng(i).normal(size=(3, 2, 4)) + g.normal(size=(3, 2, 4))
+                  for i in range(n)]  # fmt: skip
+
+
+def provenance(model="tiny_model|1"):
+    return Provenance(
+        model=model,
+        weights_sha256="0" * 64,
+        source="grammar",
+        source_sha256="1" * 64,
+        seed=1,
+        k=4,
+        context_length=64,
+        position="label",
+        rate=0.01,
+        selection=((0.01, 55.0), (1.0, Undefined("finetuning diverged"))),
+        dtype="float32",
+        device="cpu",
+        versions={"torch": "2"},
+        commit=None,
+        command=("dualform", "study"),
+    )
+
+
+def record(task="sst2", seed=0, model="tiny_model|1"):
+    g = np.random.default_rng(seed)
+    labels = np.arange(30) % 2
+    zsl, icl, ft = (Outcome(g, labels) for _ in range(3))
+    found = measure(zsl, icl, ft, np.random.default_rng(seed))
+    return Record(task=task, provenance=provenance(model), counts={"evaluation": 30}, metrics=found)

@@ -1,0 +1,36 @@
+"""The printed numbers against the reference file, where that file is at hand."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from empirical.published import METRICS, PUBLISHED, TASKS
+
+SHARED = Path(os.environ.get("DUALFORM_SHARED", Path(__file__).parents[2] / "shared"))
+REFERENCE = SHARED / "reference" / "published.json"
+
+
+def test_the_tables_are_complete():
+    assert set(PUBLISHED) == {"1.3B", "2.7B"}
+    for rows in PUBLISHED.values():
+        assert tuple(rows) == METRICS
+        assert all(tuple(row) == TASKS for row in rows.values())
+
+
+def test_averages_are_the_ones_the_paper_states():
+    means = {m: sum(PUBLISHED[m]["Rec2FTP"].values()) / len(TASKS) for m in PUBLISHED}
+    assert means["1.3B"] == pytest.approx(85.56, abs=0.005)
+    assert means["2.7B"] == pytest.approx(89.39, abs=0.005)
+
+
+@pytest.mark.skipif(
+    not REFERENCE.is_file(),
+    reason="reference/published.json is not here; set DUALFORM_SHARED to the folder above it",
+)
+def test_every_number_equals_the_reference_file():
+    reference = json.loads(REFERENCE.read_text(encoding="utf-8"))["paper_dai2023"]
+    for model, rows in PUBLISHED.items():
+        for metric, row in rows.items():
+            assert dict(row) == reference[model][metric], (model, metric)

@@ -1,0 +1,114 @@
+"""Tables from records: numbers kept, characters escaped, nothing undefined shown as 0."""
+
+import csv
+import dataclasses
+import io
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from empirical import tables
+from empirical.errors import UserError
+from empirical.metrics import Undefined
+from empirical.records import Measurement
+from tests._records import record
+
+
+@pytest.fixture(scope="module")
+def records():
+    odd = record("cb", seed=2)
+    odd = dataclasses.replace(odd, metrics={
+        **odd.metrics,
+        "rec2ftp": Measurement(value=Undefined("finetuning corrects no zero-shot error")),
+        "sim_aou": dataclasses.replace(odd.metrics["sim_aou"], excluded=7),
+    })  # fmt: skip
+    return (odd, record("grammar & 100%_$#{~^", seed=3), record("sst2"))
+
+
+def test_rows_come_in_the_order_of_the_paper(records):
+    for table in tables.build(records):
+        assert [r[1] for r in table.rows][:2] == ["sst2", "cb"]
+        assert all(len(r) == len(table.headings) for r in table.rows)
+
+
+def test_the_four_tables_hold_ours_beside_the_published(records):
+    found = {t.id: t for t in tables.build(records)}
+    assert list(found) == ["accuracy", "rec2ftp", "sim_aou", "sim_am"]
+    row = dict(zip(found["rec2ftp"].headings, found["rec2ftp"].rows[0], strict=True))
+    ours = records[2].metrics["rec2ftp"]
+    assert row["Rec2FTP 1.3B published"] == "91.84"
+    assert row["Rec2FTP"] == (
+        f"{ours.value:.1f} [{ours.low:.1f}, {ours.high:.1f}] {ours.numerator}/{ours.denominator}"
+    )
+    accuracy = dict(zip(found["accuracy"].headings, found["accuracy"].rows[0], strict=True))
+    assert accuracy["ICL 1.3B published"] == "92.7"
+    assert found["accuracy"].rows[2][-1] == "not published"
+
+
+def test_undefined_is_shown_with_its_reason_and_never_as_zero(records):
+    table = {t.id: t for t in tables.build(records)}["rec2ftp"]
+    assert table.rows[1][2] == "undefined (finetuning corrects no zero-shot error)"
+
+
+def test_notes_name_the_floor_the_base_rate_and_the_before_value(records):
+    notes = {t.id: " ".join(t.notes) for t in tables.build(records)}
+    assert all("another, larger model" in n and "2212.10559" in n for n in notes.values())
+    assert "base rate" in notes["rec2ftp"] and "Noise floor" in notes["sim_aou"]
+    assert "'after' against 'before'" in notes["sim_am"]
+    assert "7 of 90 cosines left out" in notes["sim_aou"]
+
+
+def test_markdown_has_as_many_bars_in_every_row(records):
+    for table in tables.build(records):
+        lines = [x for x in tables.to_markdown(table).splitlines() if x.startswith("|")]
+        assert len(lines) == 2 + len(records)
+        counts = {len(re.findall(r"(?<!\\)\|", x)) for x in lines}
+        assert counts == {len(table.headings) + 1}
+
+
+def test_csv_keeps_full_precision(records):
+    rows = list(csv.DictReader(io.StringIO(tables.to_csv(records))))
+    got = [r for r in rows if r["task"] == "sst2" and r["metric"] == "sim_aou"]
+    assert [float(r["value"]) for r in got] == [records[2].metrics["sim_aou"].value]
+    (undefined,) = [r for r in rows if r["undefined_because"]]
+    assert undefined["value"] == ""
+    published = [r for r in rows if r["origin"] == "published" and r["metric"] == "SimAM_after"]
+    assert {r["task"]: float(r["value"]) for r in published} == {"sst2": 0.585, "cb": 0.177}
+
+
+def test_latex_escapes_what_tex_reserves(records):
+    text = tables.latex_document(tables.build(records))
+    assert r"grammar \& 100\%\_\$\#\{\textasciitilde{}\textasciicircum{}" in text
+    assert r"\toprule" in text and text.isascii()
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(records, tmp_path):
+    tables.write_all(records, tmp_path)
+    subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"],
+        cwd=tmp_path, check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_terminal_tables_print_brackets_as_text(records, tmp_path):
+    console = Console(width=250, file=io.StringIO())
+    for item in tables.write_all(records, tmp_path):
+        console.print(item)
+    ours = records[2].metrics["icl_accuracy"]
+    assert f"[{ours.low:.1f}, {ours.high:.1f}]" in console.file.getvalue()
+    assert {p.name for p in tmp_path.iterdir()} == {"tables.md", "tables.csv", "tables.tex"}
+
+
+def test_no_records_are_refused(tmp_path):
+    with pytest.raises(UserError, match="expected at least one record, got none"):
+        tables.write_all((), tmp_path)
+
+
+def test_tables_load_no_torch():
+    code = "import sys, empirical.tables; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
