@@ -104,8 +104,14 @@ NO_SITE: Mapping[str, str] = {
 }
 
 
+def by_head(weight: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """[weight bias] of weight [H h, d] and bias [H h], as [H, h, d+1]."""
+    both = torch.cat([weight, bias[:, None]], 1)
+    return both.reshape(heads, -1, both.shape[1])
+
+
 def augmented(layer: torch.nn.Linear, heads: int) -> Tensor:
     """[W b] split over the heads: [H, h, d+1]; a missing bias counts as zero."""
     weight = layer.weight.detach()
     bias = weight.new_zeros(weight.shape[0]) if layer.bias is None else layer.bias.detach()
-    return torch.cat([weight, bias[:, None]], 1).unflatten(0, (heads, -1))
+    return by_head(weight, bias, heads)

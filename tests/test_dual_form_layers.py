@@ -10,6 +10,7 @@ from empirical import identities, softmax_split
 from empirical.errors import UserError
 from empirical.finetune import finetuned
 from empirical.identities import CheckRefused, check_layers, require
+from empirical.models import default_dtype_of
 from empirical.sites import NEEDS_UPDATE, NO_SITE, SITES, augmented
 from proofs.statements import CATALOGUE, by_id
 from tests._tiny import context, queries, tiny
@@ -88,7 +89,7 @@ def test_a_gradient_step_is_what_a_difference_quotient_says(loaded, ids):
     tokens = torch.tensor([ids[0]])
 
     def loss():
-        with torch.no_grad():
+        with torch.no_grad(), default_dtype_of(loaded):
             logits = loaded.model(input_ids=tokens).logits[0, :-1]
             return float(torch.nn.functional.cross_entropy(logits, tokens[0, 1:]))
 
@@ -151,12 +152,13 @@ def test_the_softmax_bound_covers_the_truth_in_a_wider_type_and_catches_a_plante
     assert compare(left, planted).worst_ratio > 1
 
 
-def test_lambda_is_the_softmax_mass_that_the_model_gives_the_context(loaded, ids):
+def test_lambda_is_the_softmax_mass_that_the_model_gives_the_context(ids):
+    loaded = tiny()  # its own: transformers leaves hooks behind where maps were asked for
     shares = identities.softmax_shares(loaded.model, *ids)
     n = len(ids[0])
     tokens = torch.tensor([ids[0] + ids[1]])
     loaded.model.set_attn_implementation("eager")
-    with torch.no_grad():
+    with torch.no_grad(), default_dtype_of(loaded):
         maps = loaded.model(input_ids=tokens, output_attentions=True).attentions
     for s in shares:
         mass = float(maps[s.layer][0, s.head, -1, :n].sum())

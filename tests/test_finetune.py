@@ -32,8 +32,8 @@ def test_only_key_and_value_projections_move() -> None:
     assert {k for k in before if "v_proj" in k or "k_proj.weight" in k} <= moved
 
 
-def test_steps_equal_the_library_optimiser_bit_for_bit() -> None:
-    """The twin is torch.optim.SGD; p - rate * g and its addcmul agree up to one rounding each."""
+def test_a_step_equals_the_library_optimiser_to_one_rounding() -> None:
+    """The twin is torch.optim.SGD; the two subtractions differ by at most one rounding."""
     model, twin = tiny(), tiny()
     optimiser = torch.optim.SGD(trained_parameters(twin), lr=0.5)
     first = examples()[:1]
