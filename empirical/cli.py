@@ -56,8 +56,8 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def run_proofs(ids: list[str] | None, latex: Path | None) -> bool:
-    """Prove, print one line a statement, export; whether all came out as claimed."""
+def run_proofs(ids: list[str] | None) -> bool:
+    """Prove, print one line a statement; whether all came out as claimed."""
     from rich.console import Console
 
     from proofs.prove import prove
@@ -68,7 +68,6 @@ def run_proofs(ids: list[str] | None, latex: Path | None) -> bool:
         chosen = [by_id(name) for name in ids] if ids else list(CATALOGUE)
     except UnknownStatement as error:
         raise UserError(str(error.args[0])) from None
-    folder = None if latex is None else writable(latex)
     verdicts = []
     for statement in chosen:
         verdict = prove(statement)
@@ -79,10 +78,6 @@ def run_proofs(ids: list[str] | None, latex: Path | None) -> bool:
             f"{mark} {statement.id:32} {verdict.status:22} {verdict.seconds:6.2f} s",
             highlight=False,
         )
-    if folder is not None:
-        from proofs.tex import write_document
-
-        console.print(f"derivations: {write_document(folder / 'derivations.tex', verdicts)}")
     return all(
         v.status.startswith("proved" if s.claim == "true" else "refuted")
         for s, v in zip(chosen, verdicts, strict=True)
@@ -93,10 +88,9 @@ def run_proofs(ids: list[str] | None, latex: Path | None) -> bool:
 @clear_errors
 def prove(
     ids: Annotated[list[str] | None, typer.Argument(help="Statement ids; all by default.")] = None,
-    latex: Annotated[Path | None, typer.Option(help="Folder for the LaTeX document.")] = None,
 ) -> None:
     """Prove the identities symbolically, step by step, and refute the false claims."""
-    if not run_proofs(ids, latex):
+    if not run_proofs(ids):
         raise typer.Exit(1)
 
 
@@ -136,9 +130,9 @@ def reproduce(
         ) from None
     chosen = [get_task(name) for name in (tasks or list(TASKS))]
     loaded = load(model)
-    source: Source = GeneratedSource(seed=0) if data is None else FolderSource(data)
+    source: Source = GeneratedSource(seed=0) if data is None else FolderSource(path=data)
     folder = writable(out)
-    if not run_proofs(None, None):
+    if not run_proofs(None):
         raise UserError("expected every proof to hold, got one that does not; see the lines above")
     # The results of a task depend on the whole folder of data, or on the grammar that made them.
     origin = Path(__file__).with_name("grammar.py") if data is None else data
