@@ -21,7 +21,7 @@ test: lint
 	$(BIN)/python -m pytest -q
 
 reproduce: setup
-	$(BIN)/dualform reproduce --out results
+	OMP_NUM_THREADS=1 $(BIN)/dualform reproduce --out results
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
