@@ -52,6 +52,34 @@ LEXICON: Mapping[str, Sequence[Sequence[str]]] = {
     ),
 }
 
+STARTS = "The A This That His Her Their Our My Every No Some".split()
+ARTICLES = "the a this that his her their our my your its some every no any".split()
+QUALITIES = (
+    "old new good great small large long short little young early late white black red green "
+    "blue dark light strong weak rich poor hard easy true whole first last next other same full "
+    "empty high low deep near far hot cold warm cool quiet loud happy sad kind cruel wise foolish"
+).split()
+NOUNS = (
+    "man woman child boy girl mother father friend people person world country city town house "
+    "room door window street road garden tree river sea mountain sky sun moon star night day "
+    "morning evening year week hour time place thing word name story book letter page line "
+    "picture film movie play song music voice sound face hand eye head heart mind body life "
+    "death war peace love hope fear work money price market company business government law "
+    "school church king queen soldier doctor teacher student horse dog cat bird fish "
+    "ship train car machine water fire air earth stone bread table chair bed lamp clock question "
+    "answer idea reason problem part end side way kind number character actor director scene plot"
+).split()
+VERBS = (
+    "is was has had does did said says came come went goes made makes took takes gave gives saw "
+    "sees knew knows thought thinks found finds left leaves kept keeps held holds told tells "
+    "asked asks felt feels became seemed stood sat ran walked looked turned moved lived worked "
+    "played wrote read heard spoke opened closed began ended will would can could may might must "
+    "should loved wanted needed used tried showed brought"
+).split()
+LINKS = "of in to for with on at by from into about after before under over through near".split()
+JOINTS = "and but or because when while if as that which who so than then where".split()
+PRONOUNS = "he she it they we you I one there what all".split()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -88,12 +116,31 @@ def generate_row(
 
 
 def generate_rows(
-    task: str, n: int, rng: np.random.Generator, shape: Shape | None = None
+    task: str,
+    n: int,
+    rng: np.random.Generator,
+    shape: Shape | None = None,
+    label: int | None = None,
 ) -> list[dict[str, str | int]]:
-    """`n` independent rows of `task`, classes uniform.
+    """`n` independent rows of `task`, all of class `label` or, without it, of uniform classes.
 
     Raises:
         KeyError: `task` is none of the six.
     """
     classes = len(LEXICON[task])
-    return [generate_row(task, int(rng.integers(classes)), rng, shape) for _ in range(n)]
+    return [
+        generate_row(task, int(rng.integers(classes)) if label is None else label, rng, shape)
+        for _ in range(n)
+    ]
+
+
+def generate_prose(rng: np.random.Generator) -> str:
+    """One plain English sentence of common words."""
+    phrases = int(rng.integers(2, 5))
+    pick = lambda words: words[int(rng.integers(len(words)))]  # noqa: E731
+    parts = [f"{pick(STARTS)} {pick(QUALITIES)} {pick(NOUNS)} {pick(VERBS)}"]
+    for _ in range(phrases):
+        parts.append(f"{pick(LINKS)} {pick(ARTICLES)} {pick(NOUNS)}")
+        if rng.random() < 0.4:
+            parts.append(f"{pick(JOINTS)} {pick(PRONOUNS)} {pick(VERBS)}")
+    return " " + " ".join(parts) + pick((".", ".", ".", "!", "?"))
