@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM
 
-from empirical.grammar import FILLERS, LEXICON, Shape, generate_prose, generate_rows
+from empirical.grammar import Shape, generate_prose, generate_rows
 from empirical.tasks import TASKS
 
 BOS, PAD, EOS, IGNORED = 0, 1, 2, -100
