@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dualform.rounding import BoundViolation, Tracked, check, compare
-from empirical import identities, softmax_split
+from empirical import identities, layers, softmax_split
 from empirical.errors import UserError
 from empirical.finetune import finetuned
 from empirical.identities import CheckRefused, check_layers, require
@@ -43,8 +43,8 @@ def test_every_statement_has_a_site_or_a_reason_and_none_is_left_over():
 
 
 def test_every_site_supplies_the_variables_of_its_statement(loaded, ids):
-    updates = identities.gradient_step(loaded.model, ids[0])
-    for at in identities.capture_layers(loaded.model, *ids, updates=updates):
+    updates = layers.gradient_step(loaded.model, ids[0])
+    for at in layers.capture_layers(loaded.model, *ids, updates=updates):
         for name, site in SITES.items():
             sizes = {"1": 1}
             variables = by_id(name).variables
@@ -74,17 +74,17 @@ def test_float64_copies_of_a_float32_model_pass_too(ids):
 
 
 def test_a_real_finetuning_update_has_the_finetuning_dual(loaded, ids):
-    before = identities.projections(loaded.model)
+    before = layers.projections(loaded.model)
     shown = [(loaded.encoder.bos, *q.prompt, 70) for q in queries(4)]
     with finetuned(loaded, shown, 0.05):
-        after = identities.projections(loaded.model)
-    updates = identities.updates_between(before, after)
+        after = layers.projections(loaded.model)
+    updates = layers.updates_between(before, after)
     assert all(bool((u.value != 0).any() and (u.key != 0).any()) for u in updates)
     require(check_layers(loaded.model, *ids, statements=["finetuning-dual"], updates=updates))
 
 
 def test_a_gradient_step_is_what_a_difference_quotient_says(loaded, ids):
-    (step, *_) = identities.gradient_step(loaded.model, ids[0], rate=1.0)
+    (step, *_) = layers.gradient_step(loaded.model, ids[0], rate=1.0)
     layer = loaded.model.model.layers[0].self_attn.v_proj
     tokens = torch.tensor([ids[0]])
 
@@ -113,7 +113,7 @@ def test_augmented_projections_are_the_keys_the_model_computes(dtype, ids):
     block = model.model.model.layers[1].self_attn
     handle = block.k_proj.register_forward_hook(lambda _m, _i, out: seen.append(out[0].detach()))
     try:
-        at = identities.capture_layers(model.model, *ids)[1]
+        at = layers.capture_layers(model.model, *ids)[1]
     finally:
         handle.remove()
     product = Tracked(at.projections.key) @ Tracked(torch.cat([at.X_demo, at.X], 1))
@@ -130,7 +130,7 @@ def test_softmax_split_agrees_with_the_output_of_the_model(loaded, ids):
     block = loaded.model.model.layers[0].self_attn
     handle = block.out_proj.register_forward_pre_hook(lambda _m, i: seen.append(i[0][0, -1]))
     try:
-        at = identities.capture_layers(loaded.model, *ids)[0]
+        at = layers.capture_layers(loaded.model, *ids)[0]
     finally:
         handle.remove()
     _, mixture, near = identities._softmax_sides(at)
