@@ -21,12 +21,44 @@ UNIT_ROUNDOFF = {
 _INFLATE = 1 + 1e-9  # covers the float64 rounding of the bound itself (thousands of operations)
 
 
+class UnboundedArithmetic(ValueError):
+    """There is no rounding bound for the arithmetic in use."""
+
+
 class BoundViolation(AssertionError):
     """The sides differ by more than rounding can explain."""
 
 
 class NonFinite(AssertionError):
     """A side overflowed, so the comparison says nothing."""
+
+
+def unit_roundoff(value: Tensor) -> float:
+    """u of the arithmetic that products and sums of `value`'s dtype and device use now.
+
+    Reduced-precision accumulation of bfloat16 and float16 rounds to those formats at worst, which
+    u covers; TF32 and bfloat16 products of float32 matrices are not covered.
+
+    Raises:
+        UnboundedArithmetic: for another dtype, or float32 products in reduced precision.
+    """
+    if value.dtype not in UNIT_ROUNDOFF:
+        known = ", ".join(map(str, UNIT_ROUNDOFF))
+        raise UnboundedArithmetic(f"expected one of {known}, got {value.dtype}; convert first")
+    if value.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+        raise UnboundedArithmetic(
+            "expected float32 products in full precision, got "
+            f"{torch.get_float32_matmul_precision()!r}; "
+            'call torch.set_float32_matmul_precision("highest")'
+        )
+    return UNIT_ROUNDOFF[value.dtype]
+
+
+def rounded(value: Tensor, error: Tensor) -> Tracked:
+    """`value` of one rounded operation whose exact result was off by `error` already."""
+    u = unit_roundoff(value)
+    tiny = torch.finfo(value.dtype).smallest_normal
+    return Tracked(value, (error + u / (1 - u) * value.double().abs() + tiny) * _INFLATE)
 
 
 class Tracked:
@@ -42,8 +74,10 @@ class Tracked:
         return Tracked(self.value.mT, self.error.mT)
 
     def __matmul__(self, other: Tracked) -> Tracked:
+        if not isinstance(other, Tracked):
+            return NotImplemented
         dtype, k = self.value.dtype, self.value.shape[-1]
-        u = UNIT_ROUNDOFF[dtype]
+        u = unit_roundoff(self.value)
         if k * u >= 1:
             raise ValueError(f"expected an inner size under {1 / u:g} in {dtype}, got {k}")
         gamma = k * u / (1 - k * u)
@@ -54,16 +88,23 @@ class Tracked:
         return Tracked(self.value @ other.value, error * _INFLATE)
 
     def __add__(self, other: Tracked) -> Tracked:
-        return self._sum(other, self.value + other.value)
+        if not isinstance(other, Tracked):
+            return NotImplemented
+        return rounded(self.value + other.value, self.error + other.error)
 
     def __sub__(self, other: Tracked) -> Tracked:
-        return self._sum(other, self.value - other.value)
+        if not isinstance(other, Tracked):
+            return NotImplemented
+        return rounded(self.value - other.value, self.error + other.error)
 
-    def _sum(self, other: Tracked, value: Tensor) -> Tracked:
-        u = UNIT_ROUNDOFF[value.dtype]
-        tiny = torch.finfo(value.dtype).smallest_normal
-        error = self.error + other.error + u / (1 - u) * value.double().abs() + tiny
-        return Tracked(value, error * _INFLATE)
+    def __neg__(self) -> Tracked:
+        return Tracked(-self.value, self.error)
+
+    def times(self, other: Tracked) -> Tracked:
+        """The entry-wise product, sizes of one broadcast."""
+        x, y = self.value.double().abs(), other.value.double().abs()
+        error = x * other.error + y * self.error + self.error * other.error
+        return rounded(self.value * other.value, error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,19 +8,12 @@ h head width, n context tokens, m query tokens.
 import torch
 from torch import Tensor
 
-from dualform.rounding import UNIT_ROUNDOFF, Tracked
+from dualform.rounding import UNIT_ROUNDOFF, Tracked, rounded
 
 # torch.exp errs by at most 1 ulp on a CPU (SLEEF u10, or MKL in its high-accuracy mode) and 2 ulp
 # in float32 on CUDA (CUDA programming guide, table of maximum ulp errors); an ulp is at most 2u.
 EXP_ULPS = 2
 _INFLATE = 1 + 1e-9  # the float64 rounding of the bounds themselves
-
-
-def _rounded(value: Tensor, error: Tensor) -> Tracked:
-    """`value` of one rounded operation whose exact result was off by `error` already."""
-    u = UNIT_ROUNDOFF[value.dtype]
-    tiny = torch.finfo(value.dtype).smallest_normal
-    return Tracked(value, (error + u / (1 - u) * value.double().abs() + tiny) * _INFLATE)
 
 
 def _exp(a: Tracked) -> Tracked:
@@ -34,19 +27,13 @@ def _exp(a: Tracked) -> Tracked:
     return Tracked(value, (size * (own + torch.expm1(a.error)) + tiny) * _INFLATE)
 
 
-def _times(a: Tracked, b: Tracked) -> Tracked:
-    """The entry-wise product."""
-    x, y = a.value.double().abs(), b.value.double().abs()
-    return _rounded(a.value * b.value, x * b.error + y * a.error + a.error * b.error)
-
-
 def _over(a: Tracked, b: Tracked) -> Tracked:
     """The entry-wise quotient; an infinite bound where b may be zero."""
     value = a.value / b.value
     room = b.value.double().abs() - b.error
     exact = a.value.double().abs() / b.value.double().abs()
     error = (a.error + exact * b.error) / room
-    return _rounded(value, torch.where(room > 0, error, torch.inf))
+    return rounded(value, torch.where(room > 0, error, torch.inf))
 
 
 def _masses(s: Tensor, top: Tensor) -> Tracked:
@@ -78,5 +65,5 @@ def sides(
     z = z_demo + z_query
     share_demo, share_query = _over(z_demo, z), _over(z_query, z)
     zsl, demo = _attention(s_query, v_query), _attention(s_demo, v_demo)
-    added = _times(share_demo, demo)
-    return _attention(s, v), _times(share_query, zsl) + added, zsl + added
+    added = share_demo.times(demo)
+    return _attention(s, v), share_query.times(zsl) + added, zsl + added

@@ -1,0 +1,10 @@
+"""One derivation for every true statement, by id; `tests` compare the table with the catalogue."""
+
+from proofs.derivations.attention import ATTENTION
+from proofs.derivations.finetuning import FINETUNING
+from proofs.derivations.linear_layer import LINEAR_LAYER
+from proofs.steps import Derivation
+
+DERIVATIONS: dict[str, Derivation] = {**LINEAR_LAYER, **ATTENTION, **FINETUNING}
+
+__all__ = ["DERIVATIONS"]
