@@ -104,6 +104,8 @@ def tex(term: Term) -> str:
         return f"-{_at(args[0], PRODUCT)}"
     if term.kind == "product":
         return f"{_factor(args[0], first=True)} {_factor(args[1], first=False)}"
+    if term.kind == "transpose" and args[0].kind == "transpose":
+        return rf"{_wrap(tex(args[0]))}^{{\top}}"
     if term.kind == "transpose":
         return rf"{_at(args[0], ATOM)}^{{\top}}"
     if term.kind == "hcat":
