@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from dualform.ops import blocks_of
+from dualform.ops import Block, blocks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _entries(a: Exact) -> list[Fraction]:
 class ExactOps:
     """The vocabulary of the catalogue on rational matrices."""
 
-    block: int = 1
+    block: Block = 1
 
     def hcat(self, *blocks: Exact) -> Exact:
         """Blocks side by side."""

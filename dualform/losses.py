@@ -24,6 +24,11 @@ def cubic(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs * outputs * outputs).sum() - (targets * outputs).sum()
 
 
+def linear(outputs: Tensor, targets: Tensor) -> Tensor:
+    """<Y, T>, whose gradient in the outputs is T: how a network above a layer looks to it."""
+    return (targets * outputs).sum()
+
+
 def output_gradient(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
     """The gradient of the loss in its outputs [..., o, n], by autograd."""
     made: Tensor = torch.func.grad(lambda y: loss(y, targets))(outputs)

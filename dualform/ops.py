@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -14,17 +15,28 @@ from dualform.losses import Loss, cross_entropy, output_gradient
 from dualform.rounding import Tracked
 from dualform.tape import Cost, Node
 
+Block = int | tuple[int, ...]
 
-def blocks_of(columns: int, block: int) -> list[slice]:
-    """Consecutive blocks of `block` columns; the last one may be smaller."""
-    return [slice(i, min(i + block, columns)) for i in range(0, columns, block)]
+
+def blocks_of(columns: int, block: Block) -> list[slice]:
+    """Consecutive blocks of `block` columns, the last one perhaps smaller; or of given sizes.
+
+    Raises:
+        ValueError: when given sizes do not add up to the columns.
+    """
+    if isinstance(block, int):
+        return [slice(i, min(i + block, columns)) for i in range(0, columns, block)]
+    if sum(block) != columns:
+        raise ValueError(f"expected blocks of {columns} columns in all, got {sum(block)}")
+    ends = list(accumulate(block, initial=0))
+    return [slice(a, b) for a, b in pairwise(ends)]
 
 
 @dataclass(frozen=True, slots=True)
 class TensorOps:
     """Plain tensors; gradients by autograd. `block` examples a step of a recurrence."""
 
-    block: int = 1
+    block: Block = 1
     loss_function: Loss = cross_entropy
 
     @staticmethod
@@ -97,7 +109,7 @@ class TrackedOps:
     values, and the bound is on what is done with them.
     """
 
-    block: int = 1
+    block: Block = 1
     loss_function: Loss = cross_entropy
 
     @staticmethod
