@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from empirical.models import LoadedModel
+from empirical.decoder import LoadedModel
 
 
 @dataclass(kw_only=True)

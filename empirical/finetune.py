@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from empirical.decoder import LoadedModel, default_dtype_of
 from empirical.errors import UserError
-from empirical.models import LoadedModel, default_dtype_of
+from empirical.progress import Advance, ignore
 
 
 class DivergedError(UserError):
@@ -35,51 +36,83 @@ def loss(model: LoadedModel, tokens: Sequence[int]) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, ids[0, 1:])
 
 
-@contextmanager
-def finetuned(
-    model: LoadedModel, examples: Sequence[Sequence[int]], rate: float
-) -> Iterator[list[float]]:
-    """The model after one pass over `examples` ([BOS] prompt label each); yields the losses.
-
-    On leaving, weights are restored bit for bit and `requires_grad` flags as they were.
+def _check(trained: Sequence[Tensor], rate: float) -> None:
+    """Refuse what cannot be finetuned.
 
     Raises:
         UserError: for a rate that is not positive and finite, or weights narrower than float32.
-        DivergedError: when a loss or a weight is no longer finite.
     """
     if not (math.isfinite(rate) and rate > 0):
         raise UserError(
             f"expected a positive finite learning rate, got {rate}; choose another rate"
         )
-    trained = trained_parameters(model)
     if any(torch.finfo(p.dtype).bits < 32 for p in trained):
         raise UserError(
             f"expected float32 weights to finetune, got {trained[0].dtype}; load with float32"
         )
+
+
+def _descend(
+    model: LoadedModel,
+    trained: list[Tensor],
+    examples: Sequence[Sequence[int]],
+    rate: float,
+    advance: Advance,
+) -> list[float]:
+    """One pass of SGD in place; the losses, which are no longer finite once training diverged.
+
+    Raises:
+        DivergedError: at the first loss, or after the last step at weights, not finite.
+    """
+    losses: list[float] = []
+    for tokens in examples:
+        with torch.enable_grad():
+            value = loss(model, tokens)
+            gradients = torch.autograd.grad(value, trained)
+        with torch.no_grad():
+            for p, g in zip(trained, gradients, strict=True):
+                p.sub_(rate * g)
+        losses.append(float(value.detach()))
+        if not math.isfinite(losses[-1]):
+            break
+        advance(1)
+    if not math.isfinite(losses[-1]) or not all(bool(torch.isfinite(p).all()) for p in trained):
+        raise DivergedError(
+            f"expected finite losses and weights at rate {rate:g}, got a divergence "
+            f"(last loss {losses[-1]:g} at step {len(losses)}); choose a smaller rate"
+        )
+    return losses
+
+
+@contextmanager
+def finetuned(
+    model: LoadedModel,
+    examples: Sequence[Sequence[int]],
+    rate: float,
+    advance: Advance = ignore,
+) -> Iterator[list[float]]:
+    """The model after one pass over `examples` ([BOS] prompt label each); yields the losses.
+
+    On leaving, weights are restored bit for bit and `requires_grad` flags as they were.
+    `advance(1)` is called after every step.
+
+    Raises:
+        UserError: without examples, for a rate that is not positive and finite, or weights
+            narrower than float32.
+        DivergedError: when a loss or a weight is no longer finite.
+    """
+    if not examples:
+        raise UserError("expected at least one example to finetune on, got none; pass some")
+    trained = trained_parameters(model)
+    _check(trained, rate)
     before = [p.detach().clone() for p in trained]
     flags = [(p, p.requires_grad) for p in model.model.parameters()]
-    losses: list[float] = []
     try:
         for p, _ in flags:
             p.requires_grad_(False)
         for p in trained:
             p.requires_grad_(True)
-        with torch.enable_grad():
-            for tokens in examples:
-                value = loss(model, tokens)
-                gradients = torch.autograd.grad(value, trained)
-                with torch.no_grad():
-                    for p, g in zip(trained, gradients, strict=True):
-                        p.sub_(rate * g)
-                losses.append(float(value.detach()))
-        finite = all(map(math.isfinite, losses)) and all(
-            bool(torch.isfinite(p).all()) for p in trained
-        )
-        if not finite:
-            raise DivergedError(
-                f"expected finite losses and weights at rate {rate}, got a divergence "
-                f"(losses {losses}); choose a smaller rate"
-            )
+        losses = _descend(model, trained, examples, rate, advance)
         for p in trained:
             p.requires_grad_(False)
         yield losses

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from empirical.decoder import default_dtype_of
 from empirical.errors import UserError
-from empirical.models import default_dtype_of
 from empirical.sites import LayerCapture, Projections, Update, augmented, by_head
 
 

@@ -1,110 +1,60 @@
-"""Loading and building the decoders of the study (XGLM, which also holds fairseq's dense LMs)."""
+"""Loading the decoders of the study: embedded, random, from a folder or from the hub."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
-from transformers import XGLMConfig, XGLMForCausalLM
+from transformers import XGLMForCausalLM
 
+from empirical.decoder import LoadedModel, TokenizerEncoder, default_dtype_of, wrap
 from empirical.errors import UserError
+from empirical.random_models import Geometry, random_geometry, random_xglm
+
+__all__ = [
+    "Geometry",
+    "LoadedModel",
+    "TokenizerEncoder",
+    "check_finite",
+    "default_dtype_of",
+    "load",
+    "random_xglm",
+    "read_tokenizer",
+    "wrap",
+]
 
 ARCHITECTURES = ("xglm",)
+# What reading damaged or unreachable files raises: the hub's and JSON's errors are among these.
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError,
+               SafetensorError)  # fmt: skip
 EMBEDDED = Path(__file__).parent / "embedded"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerEncoder:
-    """A byte-level BPE with the model's own BOS and EOS."""
-
-    tokenizer: Any
-    bos: int
-    eos: int
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, no special tokens."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A decoder in evaluation mode with its encoder and geometry."""
-
-    model: Any
-    encoder: TokenizerEncoder
-    name: str
-    device: torch.device
-    n_layers: int
-    n_heads: int
-    width: int
-    max_length: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """Sizes of a decoder; the defaults are fairseq-dense-125M."""
-
-    layers: int = 12
-    width: int = 768
-    heads: int = 12
-    ffn: int = 3072
-    positions: int = 2048
-
-
-@contextmanager
-def default_dtype_of(model: LoadedModel) -> Iterator[None]:
-    """torch's default dtype is the weights' own while inside, when they are float64.
-
-    transformers' XGLM builds its mask limit in the default dtype, which overflows in float64
-    otherwise. The default is restored on leaving.
-    """
-    before = torch.get_default_dtype()
-    wide = next(model.model.parameters()).dtype == torch.float64
-    torch.set_default_dtype(torch.float64 if wide else before)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def read_tokenizer(folder: Path) -> Any:
     """`tokenizer.json`, or `vocab.json` with `merges.txt` (GPT-2 BPE, no space added in front).
 
     Raises:
-        UserError: when the folder has neither.
+        UserError: when the folder has neither, or they cannot be read.
     """
     folder = Path(folder)
-    if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
     vocab, merges = folder / "vocab.json", folder / "merges.txt"
-    if vocab.is_file() and merges.is_file():
-        return ByteLevelBPETokenizer(str(vocab), str(merges), add_prefix_space=False)
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        if vocab.is_file() and merges.is_file():
+            return ByteLevelBPETokenizer(str(vocab), str(merges), add_prefix_space=False)
+    except Exception as error:  # the library raises bare Exception for files it cannot parse
+        raise UserError(
+            f"expected tokenizer files that can be read in {folder}, got {error}; copy them again"
+        ) from error
     raise UserError(
         f"expected tokenizer.json, or vocab.json with merges.txt, in {folder}, got neither; "
         "pass a folder with a tokenizer (--tokenizer DIR)"
-    )
-
-
-def wrap(model: Any, tokenizer: Any, name: str) -> LoadedModel:
-    """A `LoadedModel` around a decoder that is already built."""
-    config = model.config
-    encoder = TokenizerEncoder(
-        tokenizer=tokenizer, bos=config.bos_token_id, eos=config.eos_token_id
-    )
-    return LoadedModel(
-        model=model.eval(),
-        encoder=encoder,
-        name=name,
-        device=next(model.parameters()).device,
-        n_layers=config.num_layers,
-        n_heads=config.attention_heads,
-        width=config.d_model,
-        max_length=config.max_position_embeddings,
     )
 
 
@@ -129,6 +79,11 @@ def _check_folder(folder: Path) -> None:
             f"expected weights ({', '.join(known)}) in {folder}, got none; "
             "copy the weights there or name another model"
         )
+
+
+def _looks_local(name: str) -> bool:
+    """Whether a name can only be a path: hub ids are NAME or OWNER/NAME."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def _check_architecture(config: Mapping[str, Any], name: str) -> None:
@@ -161,75 +116,65 @@ def load(
     device: torch.device | str = "cpu",
     tokenizer: Path | None = None,
 ) -> LoadedModel:
-    """The model called "embedded", one in a local folder, or one on the hub.
+    """The model called "embedded", a random one (`random_geometry`), one in a folder, or the hub's.
 
     Raises:
-        UserError: for a folder without weights, an unknown architecture, non-finite weights, or a
-            hub that cannot be reached.
+        UserError: for a folder without weights, an unknown architecture, weights that lack tensors
+            or are not finite, or a hub that cannot be reached.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
+    drawn = random_geometry(name)
+    if drawn is not None:
+        if tokenizer is None:
+            raise UserError(
+                f"expected a tokenizer for {name}, got none; "
+                "pass the folder of a GPT-2 BPE with --tokenizer DIR"
+            )
+        model = random_xglm(drawn[0], drawn[1], read_tokenizer(tokenizer), device, dtype)
+        return replace(model, name=name)
     folder = EMBEDDED if name == "embedded" else Path(name)
     local = name == "embedded" or folder.is_dir()
     if local:
         _check_folder(folder)
-    where = str(folder) if local else name
-    try:
-        if not local:
-            _check_architecture(AutoConfig.from_pretrained(name).to_dict(), name)
-        model: Any = XGLMForCausalLM.from_pretrained(where, dtype=dtype)
-        model = model.to(device)
-        if tokenizer is not None or local:
-            text = read_tokenizer(folder if tokenizer is None else tokenizer)
-        else:
-            text = AutoTokenizer.from_pretrained(name).backend_tokenizer
-    except (OSError, ValueError, SafetensorError) as error:
-        what = "a readable local model" if local else "a local folder or a reachable hub model"
+    elif _looks_local(name):
         raise UserError(
-            f"expected {what} at {where!r}, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}; check the name, the files and the network"
-        ) from error
-    check_finite(model, name)
-    return wrap(model, text, name)
+            f"expected a model folder at {name}, got nothing there; "
+            "correct the path, or name a hub model as OWNER/NAME"
+        )
+    text = None if tokenizer is None and not local else read_tokenizer(tokenizer or folder)
+    model_, backend = _read(str(folder) if local else name, local, dtype)
+    check_finite(model_, name)
+    return wrap(model_.to(device), text or backend(), name)
 
 
-def random_xglm(
-    geometry: Geometry,
-    seed: int | torch.Generator,
-    tokenizer: Any,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> LoadedModel:
-    """An untrained decoder: N(0, 0.02²) matrices, zero biases, unit layer norms, tied embeddings.
+def _read(where: str, local: bool, dtype: torch.dtype) -> tuple[Any, Callable[[], Any]]:
+    """The decoder of a folder or hub id, and a function that reads the hub's tokenizer.
 
-    The vocabulary is the tokenizer's with BOS and EOS after it. The global random state is left
-    as it was; all draws come from `seed` (an integer or a generator on the CPU).
+    Raises:
+        UserError: when it cannot be read, or lacks tensors.
     """
-    n = int(tokenizer.get_vocab_size())
-    config = XGLMConfig(
-        vocab_size=n + 2,
-        max_position_embeddings=geometry.positions,
-        d_model=geometry.width,
-        ffn_dim=geometry.ffn,
-        num_layers=geometry.layers,
-        attention_heads=geometry.heads,
-        dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        layerdrop=0.0,
-        scale_embedding=True,
-        tie_word_embeddings=True,
-        bos_token_id=n,
-        eos_token_id=n + 1,
-        pad_token_id=None,
+    from transformers import AutoConfig, AutoTokenizer
+
+    def guarded(read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except _UNREADABLE as error:
+            what = "a readable local model" if local else "a local folder or a reachable hub model"
+            reason = (str(error).strip() or "no reason given").splitlines()[0]
+            raise UserError(
+                f"expected {what} at {where!r}, got {type(error).__name__}: {reason}; "
+                "check the name, the files and the network"
+            ) from error
+
+    if not local:
+        config = guarded(lambda: AutoConfig.from_pretrained(where).to_dict())
+        _check_architecture(config, where)
+    model, seen = guarded(
+        lambda: XGLMForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True)
     )
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        model: Any = XGLMForCausalLM(config)
-    with torch.no_grad():
-        for key, value in model.named_parameters():
-            if value.dim() == 2:
-                value.normal_(0.0, 0.02, generator=generator)
-            else:
-                value.fill_(1.0 if "norm" in key and key.endswith("weight") else 0.0)
-    return wrap(model.to(device=device, dtype=dtype), tokenizer, f"random-{geometry.width}")
+    missing = sorted(seen["missing_keys"])
+    if missing:
+        raise UserError(
+            f"expected every weight of the model in {where}, got none for {len(missing)} tensors "
+            f"({missing[0]} first); the file is incomplete, fetch it again"
+        )
+    return model, lambda: guarded(lambda: AutoTokenizer.from_pretrained(where).backend_tokenizer)
