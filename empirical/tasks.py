@@ -31,10 +31,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Template fields and the 0-based class."""
+    """Template fields, the 0-based class, and the row's `idx` in the full split where known."""
 
     fields: Mapping[str, str]
     label: int
+    idx: int | None = None
 
 
 class Source(Protocol):
@@ -42,6 +43,9 @@ class Source(Protocol):
 
     def rows(self, task: Task, split: Split) -> list[Row]:
         """Rows of one split."""
+
+    def published_draw(self, task: Task, seed: int) -> tuple[int, ...] | None:
+        """`idx` of the demonstrations that the paper's code draws with `seed`, where known."""
 
 
 _NEWS = (
@@ -107,7 +111,13 @@ def _row(task: Task, record: Any, where: str) -> Row:
             f"expected a label in 0..{len(task.labels) - 1} for task {task.name} in {where}, "
             f"got {label!r}; number the classes from 0 as in {task.labels}"
         )
-    return Row(fields=fields, label=int(label))
+    idx: Any = record.get("idx")
+    if idx is not None and (not isinstance(idx, (int, np.integer)) or isinstance(idx, bool)):
+        raise UserError(
+            f"expected a whole number as idx for task {task.name} in {where}, got {idx!r}; "
+            "number the rows, or leave idx out"
+        )
+    return Row(fields=fields, label=int(label), idx=None if idx is None else int(idx))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +136,9 @@ class GeneratedSource:
         stream = (self.seed, list(TASKS).index(task.name), int(split == "evaluation"))
         records = generate_rows(task.name, n, np.random.default_rng(stream))
         return [_row(task, r, f"generated {split} row {i}") for i, r in enumerate(records)]
+
+    def published_draw(self, task: Task, seed: int) -> None:
+        """None: nobody published a draw of generated rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +176,32 @@ class FolderSource:
             raise UserError(f"expected rows in {file}, got an empty file; copy it again")
         return rows
 
+    def published_draw(self, task: Task, seed: int) -> tuple[int, ...] | None:
+        """The list of `seed` under `paper_first32_by_seed` of `path/TASK/meta.json`, if there.
+
+        Raises:
+            UserError: for a meta.json that does not parse, or a list that does not hold integers.
+        """
+        file = Path(self.path) / task.name / "meta.json"
+        if not file.is_file():
+            return None
+        try:
+            meta = json.loads(file.read_text(encoding="utf-8"))
+            known = meta.get("paper_first32_by_seed", {}).get(str(seed))
+        except (ValueError, AttributeError) as error:
+            raise UserError(
+                f"expected a JSON object in {file}, got text that does not parse ({error}); "
+                "copy it again or remove it"
+            ) from error
+        if known is None:
+            return None
+        if not isinstance(known, list) or not all(type(i) is int for i in known):
+            raise UserError(
+                f"expected a list of whole numbers for seed {seed} in {file}, got {known!r}; "
+                "copy it again or remove it"
+            )
+        return tuple(known)
+
 
 _HUB: dict[str, tuple[str, str | None, str]] = {
     "sst2": ("nyu-mll/glue", "sst2", "validation"),
@@ -198,27 +237,17 @@ class HubSource:
             return [_row(task, r, f"{path} {name} row {i}") for i, r in enumerate(data)]
         raise UserError(
             f"expected to read {path} ({name}) from the hub, "
-            f"got {type(failure).__name__}: {failure}; "
+            f"got {type(failure).__name__}: {str(failure).splitlines()[0]}; "
             "check the network or use a folder of JSON Lines files"
         ) from failure
+
+    def published_draw(self, task: Task, seed: int) -> None:
+        """None: the full training split is there, and the shuffle draws what the paper drew."""
 
 
 def shuffled(rows: Sequence[Row], seed: int) -> list[Row]:
     """Rows in the order `numpy.random.default_rng(seed).permutation(n)`."""
     return [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))]
-
-
-def demonstrations(rows: Sequence[Row], seed: int, k: int) -> list[Row]:
-    """The first k shuffled training rows.
-
-    Raises:
-        UserError: when k is not positive or exceeds the rows.
-    """
-    if not 1 <= k <= len(rows):
-        raise UserError(
-            f"expected k in 1..{len(rows)} (training rows), got k = {k}; choose another k"
-        )
-    return shuffled(rows, seed)[:k]
 
 
 def evaluation(rows: Sequence[Row], limit: int | None = EVALUATION_LIMIT) -> list[Row]:

@@ -13,7 +13,6 @@ from empirical.tasks import (
     GeneratedSource,
     HubSource,
     Row,
-    demonstrations,
     evaluation,
     get_task,
 )
@@ -40,13 +39,6 @@ def test_templates_use_exactly_their_columns(name: str) -> None:
 
 def test_sixteen_label_words() -> None:
     assert len({w for t in TASKS.values() for w in t.labels}) == 16
-
-
-def test_demonstrations_follow_the_permutation() -> None:
-    want = np.random.default_rng(3).permutation(50)[:5]
-    assert [r.fields["text"] for r in demonstrations(ROWS, 3, 5)] == [str(i) for i in want]
-    with pytest.raises(UserError, match=r"expected k in 1\.\.50"):
-        demonstrations(ROWS, 3, 51)
 
 
 def test_evaluation_is_shuffled_with_seed_one() -> None:
