@@ -9,6 +9,12 @@ from empirical import metrics
 from empirical.metrics import Interval, Proportion, Similarity, Undefined
 from empirical.records import Measurement
 
+METRICS = frozenset(
+    "zsl_accuracy icl_accuracy ft_accuracy rec2ftp rec2ftp_base_rate rec2ftp_reverse sim_aou "
+    "sim_aou_random sim_aou_floor sim_aou_unnormalised sim_am_before sim_am_after sim_am_delta "
+    "sim_am_difference".split()
+)
+
 
 class Outcome(Protocol):
     """What a setting leaves: predictions, labels [n]; h [n,L,d]; m: n arrays [L,H,T_i]."""
@@ -62,7 +68,7 @@ def _difference(after: Similarity, before: Similarity, g: np.random.Generator) -
 def measure(
     zsl: Outcome, icl: Outcome, ft: Outcome, generator: np.random.Generator
 ) -> dict[str, Measurement]:
-    """Accuracies, Rec2FTP, SimAOU, SimAM and their base lines; `generator` feeds all draws.
+    """The METRICS: accuracies, Rec2FTP, SimAOU, SimAM, base lines; `generator` feeds all draws.
 
     Raises:
         ValueError: when the outcomes are not over the same examples.

@@ -3,20 +3,16 @@
 Seconds vary between runs and therefore live in `timing.json` beside the records, never inside.
 """
 
-import json
-import math
-import os
-import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from empirical.errors import UserError
+from empirical.jsonfile import dumps, file_name, read_object, write_text
 from empirical.metrics import Number, Undefined
 
-SCHEMA = 1
+SCHEMA = 2
 TIMING = "timing.json"
 
 
@@ -38,20 +34,29 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Everything that the numbers depend on; `selection` pairs rates with held-out accuracies."""
+    """Everything that the numbers depend on; `selection` pairs rates with held-out accuracies.
+
+    `k_asked` is None for the paper's own k; `k` of them fit. `rule` drew the demonstrations.
+    `source_sha256` covers the rows of the task, and `limit` the evaluation rows at most.
+    """
 
     model: str
     weights_sha256: str
     source: str
     source_sha256: str
+    rule: str
     seed: int
+    k_asked: int | None
     k: int
+    limit: int
     context_length: int
     position: str
+    rates: tuple[float, ...]
     rate: float
     selection: tuple[tuple[float, Number], ...]
     dtype: str
     device: str
+    threads: int
     versions: Mapping[str, str]
     commit: str | None
     command: tuple[str, ...]
@@ -66,99 +71,6 @@ class Record:
     counts: Mapping[str, int]
     metrics: Mapping[str, Measurement]
     schema: int = field(default=SCHEMA)
-
-
-def _plain(value: Any) -> Any:
-    """JSON values only; dataclasses become objects, Undefined becomes {"undefined": reason}.
-
-    Raises:
-        ValueError: for a number that is not finite.
-        TypeError: for anything else that JSON does not hold.
-    """
-    if isinstance(value, Undefined):
-        return {"undefined": value.reason}
-    if isinstance(value, Measurement | Provenance | Record):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"expected a finite number or Undefined, got {value}")
-        return float(value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    raise TypeError(f"expected a value that JSON holds, got {type(value).__name__}")
-
-
-def dumps(record: Record) -> str:
-    """The record as JSON: sorted keys, two spaces, newline at the end.
-
-    Raises:
-        ValueError: for a number that is not finite.
-        TypeError: for a value that JSON does not hold.
-    """
-    text = json.dumps(_plain(record), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    return text + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write to a temporary name in the same folder, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def cell_name(model: str, task: str) -> str:
-    """`record-MODEL-TASK` with everything outside [A-Za-z0-9._-] replaced by `_`."""
-    return "-".join(["record", *(re.sub(r"[^A-Za-z0-9._-]", "_", x) for x in (model, task))])
-
-
-def write(record: Record, folder: Path, seconds: Mapping[str, float] | None = None) -> Path:
-    """Write `FOLDER/record-MODEL-TASK.json`, and `seconds` under that name in timing.json.
-
-    Raises:
-        ValueError: for a number that is not finite.
-        UserError: when an existing timing.json is unreadable.
-    """
-    name = cell_name(record.provenance.model, record.task)
-    path = Path(folder) / f"{name}.json"
-    _write(path, dumps(record))
-    if seconds is not None:
-        timing = Path(folder) / TIMING
-        known = _json(timing) if timing.is_file() else {}
-        known[name] = {k: float(v) for k, v in seconds.items()}
-        _write(timing, json.dumps(known, sort_keys=True, indent=2, allow_nan=False) + "\n")
-    return path
-
-
-def _json(path: Path) -> dict[str, Any]:
-    def refuse(text: str) -> Any:
-        raise ValueError(f"{text} is no JSON number")
-
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"expected a complete JSON file at {path}, got {type(error).__name__}: {error}; "
-            "run the command that wrote it again"
-        ) from error
-    if not isinstance(value, dict):
-        raise UserError(
-            f"expected a JSON object in {path}, got {type(value).__name__}; "
-            "run the command that wrote it again"
-        )
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,12 +151,17 @@ class _Reader:
             weights_sha256=self.text("weights_sha256", v["weights_sha256"]),
             source=self.text("source", v["source"]),
             source_sha256=self.text("source_sha256", v["source_sha256"]),
+            rule=self.text("rule", v["rule"]),
             seed=self.integer("seed", v["seed"]),
+            k_asked=None if v["k_asked"] is None else self.integer("k_asked", v["k_asked"]),
             k=self.integer("k", v["k"]),
+            limit=self.integer("limit", v["limit"]),
+            rates=tuple(self.real("rates", x) for x in self.sequence("rates", v["rates"])),
             context_length=self.integer("context_length", v["context_length"]),
             position=self.text("position", v["position"]),
             dtype=self.text("dtype", v["dtype"]),
             device=self.text("device", v["device"]),
+            threads=self.integer("threads", v["threads"]),
             rate=self.real("rate", v["rate"]),
             selection=tuple(
                 (self.real("selection", a), self.number("selection", b)) for a, b in rows
@@ -267,13 +184,42 @@ class _Reader:
         )
 
 
+def cell_name(model: str, task: str) -> str:
+    """`record-MODEL-TASK`, safe as a file name."""
+    return file_name("record", model, task)
+
+
+def write(record: Record, folder: Path, seconds: Mapping[str, float] | None = None) -> Path:
+    """Write `FOLDER/record-MODEL-TASK.json`, and `seconds` under that name in timing.json.
+
+    Raises:
+        ValueError: for a number that is not finite.
+    """
+    name = cell_name(record.provenance.model, record.task)
+    path = Path(folder) / f"{name}.json"
+    write_text(path, dumps(record))
+    if seconds is not None:
+        _note_seconds(Path(folder) / TIMING, name, seconds)
+    return path
+
+
+def _note_seconds(timing: Path, name: str, seconds: Mapping[str, float]) -> None:
+    """Add to a file of timings; a damaged one is begun anew, since no result depends on it."""
+    try:
+        known = read_object(timing)
+    except UserError:
+        known = {}
+    known[name] = {k: float(v) for k, v in seconds.items()}
+    write_text(timing, dumps(known))
+
+
 def read(path: Path) -> Record:
     """Parse and validate one record.
 
     Raises:
         UserError: for a missing, truncated or foreign file, or another schema version.
     """
-    return _Reader(path=Path(path)).record(_json(Path(path)))
+    return _Reader(path=Path(path)).record(read_object(Path(path)))
 
 
 def read_all(folder: Path) -> tuple[Record, ...]:

@@ -5,7 +5,6 @@ Terminal (rich), Markdown, CSV (long, full precision) and LaTeX (booktabs) come 
 
 import csv
 import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from empirical.errors import UserError
+from empirical.jsonfile import write_text
 from empirical.metrics import Number, Undefined
 from empirical.published import CITATION, PUBLISHED, TASKS
 from empirical.records import Measurement, Record
@@ -317,14 +317,11 @@ def write_all(records: Sequence[Record], out_dir: Path) -> tuple[Group, ...]:
     """
     tables = build(records)
     folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     texts: dict[str, Callable[[], str]] = {
         "tables.md": lambda: "# Results\n\n" + "\n".join(map(to_markdown, tables)),
         "tables.csv": lambda: to_csv(records),
         "tables.tex": lambda: latex_document(tables),
     }
     for name, text in texts.items():
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(text(), encoding="utf-8", newline="\n")
-        os.replace(temporary, folder / name)
+        write_text(folder / name, text())
     return tuple(map(to_rich, tables))

@@ -45,7 +45,7 @@ def test_a_failed_write_leaves_the_old_record_and_no_scrap(tmp_path, monkeypatch
     def broken(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(records.os, "replace", broken)
+    monkeypatch.setattr("os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         records.write(record(seed=5), tmp_path)
     assert path.read_bytes() == old and list(tmp_path.iterdir()) == [path]
@@ -73,8 +73,8 @@ def _drop_rate(v):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda v: v.update(schema=99), "expected version 1 at schema of .*, got 99; run"),
-        (lambda v: v.pop("schema"), "expected version 1 at schema of .*, got None; run"),
+        (lambda v: v.update(schema=99), "expected version 2 at schema of .*, got 99; run"),
+        (lambda v: v.pop("schema"), "expected version 2 at schema of .*, got None; run"),
         (lambda v: v.update(task=3), "expected text at task"),
         (lambda v: v.update(extra=1), "expected the keys"),
         (_drop_rate, "expected the keys .* at provenance"),
