@@ -2,38 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from empirical.errors import UserError
+from empirical import options
+from empirical.errors import Refused, UserError
+
+if TYPE_CHECKING:
+    from empirical.display import TerminalReporter
+
+# The error of the parser behind typer, which is click's or typer's own copy of it.
+UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+STOPPED = 130  # the exit status of what Ctrl-C stopped
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(" ".join(message.split()), err=True)
+    sys.exit(status)
+
+
+class OneLine(TyperGroup):
+    """A group whose every error is one line on standard error: 2 for bad input, 1 for a refusal."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run; what the parser or a command refuses becomes one line and an exit status."""
+        extra["standalone_mode"] = False
+        try:
+            status = super().main(*args, **extra) or 0
+            if status != STOPPED:
+                sys.exit(status)
+        except UserError as error:
+            _fail(f"error: {error}", 2)
+        except Refused as refused:
+            _fail(f"refused: {refused}", 1)
+        except UsageError as error:
+            if not error.format_message():  # a bare `dualform`: its message is the help
+                error.show()
+                sys.exit(2)
+            asked = error.ctx.command_path if error.ctx else "dualform"
+            _fail(
+                f"error: expected options of `{asked}`, got this: {error.format_message()} "
+                f"See `{asked} --help`",
+                2,
+            )
+        except (typer.Abort, KeyboardInterrupt):
+            pass
+        _fail("stopped; the same command goes on where it was", STOPPED)
+
 
 app = typer.Typer(
+    cls=OneLine,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Check the claim that in-context learning is implicit gradient descent.",
 )
 
+Tokenizer = Annotated[
+    Path | None,
+    typer.Option(help="Folder with tokenizer.json, or vocab.json and merges.txt; the model's own."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", help="Folder of JSON Lines tasks, or `hub`; generated tasks by default."
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(parser=options.Whole("--seed", 1), help="Seed of the demonstrations.")
+]
+K = Annotated[
+    int | None,
+    typer.Option(
+        parser=options.Whole("--k", 16),
+        help="Demonstrations, all of which must fit; by default the paper's, or as many as fit.",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        parser=options.Whole("--limit", 500),
+        help="Most evaluation rows of a task; by default the paper's 2000.",
+    ),
+]
+Draw = Annotated[
+    str,
+    typer.Option(
+        metavar="RULE",
+        help="`published`: where the data folder lists the rows that the paper's code draws with "
+        "this seed, take those; `shuffled`: always shuffle the training rows at hand.",
+    ),
+]
+Threads = Annotated[
+    int,
+    typer.Option(
+        parser=options.Whole("--threads", 1, least=1),
+        help="Threads of the arithmetic; the last bits of the results depend on it.",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Results folder.")]
 
-def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """A user's error becomes one line on standard error and exit status 2."""
 
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except UserError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
-
-    return wrapped
-
-
-def writable(folder: Path) -> Path:
+def _writable(folder: Path) -> Path:
     """`folder`, created.
 
     Raises:
@@ -41,25 +117,37 @@ def writable(folder: Path) -> Path:
     """
     import os
 
+    reason = "no write permission"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
     except OSError as error:
-        raise UserError(
-            f"expected a folder that can be written at {folder}, got {error.strerror}; "
-            "name another one"
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(
-            f"expected a folder that can be written at {folder}, got no write permission; "
-            "name another one"
-        )
-    return folder
+        reason = error.strerror or type(error).__name__
+    raise UserError(
+        f"expected a folder that can be written at {folder}, got: {reason}; name another one"
+    )
+
+
+def _reporter(threads: int) -> TerminalReporter:
+    """A reporter on standard output; the libraries' own bars and warnings silenced."""
+    import torch
+    from rich.console import Console
+    from transformers.utils import logging
+
+    from empirical.display import TerminalReporter
+
+    torch.set_num_threads(threads)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # as above
+    return TerminalReporter(Console())
 
 
 def run_proofs(ids: list[str] | None) -> bool:
     """Prove, print one line a statement; whether all came out as claimed."""
     from rich.console import Console
 
+    from empirical.display import TerminalReporter
     from proofs.prove import prove
     from proofs.statements import CATALOGUE, UnknownStatement, by_id
 
@@ -68,124 +156,126 @@ def run_proofs(ids: list[str] | None) -> bool:
         chosen = [by_id(name) for name in ids] if ids else list(CATALOGUE)
     except UnknownStatement as error:
         raise UserError(str(error.args[0])) from None
-    verdicts = []
-    for statement in chosen:
-        verdict = prove(statement)
-        verdicts.append(verdict)
-        good = verdict.status.startswith("proved" if statement.claim == "true" else "refuted")
-        mark = "[green]✓[/green]" if good else "[red]✗[/red]"
-        console.print(
-            f"{mark} {statement.id:32} {verdict.status:22} {verdict.seconds:6.2f} s",
-            highlight=False,
-        )
-    return all(
-        v.status.startswith("proved" if s.claim == "true" else "refuted")
-        for s, v in zip(chosen, verdicts, strict=True)
-    )
+    held = []
+    with TerminalReporter(console).stage("proofs", len(chosen)) as advance:
+        for statement in chosen:
+            verdict = prove(statement)
+            wanted = "proved" if statement.claim == "true" else "refuted"
+            held.append(verdict.status.startswith(wanted))
+            mark = "[green]✓[/green]" if held[-1] else "[red]✗[/red]"
+            console.print(
+                f"{mark} {statement.id:32} {verdict.status:22} {verdict.seconds:6.2f} s",
+                highlight=False,
+            )
+            advance(1)
+    return all(held)
 
 
 @app.command()
-@clear_errors
 def prove(
     ids: Annotated[list[str] | None, typer.Argument(help="Statement ids; all by default.")] = None,
 ) -> None:
     """Prove the identities symbolically, step by step, and refute the false claims."""
     if not run_proofs(ids):
-        raise typer.Exit(1)
+        raise Refused("expected every statement to come out as claimed, see the lines with ✗")
 
 
 @app.command()
-@clear_errors
-def reproduce(
-    out: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
-    model: Annotated[str, typer.Option(help="`embedded`, a folder, or a hub id.")] = "embedded",
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of JSON Lines tasks; generated tasks by default.")
-    ] = None,
-    tasks: Annotated[list[str] | None, typer.Option("--task", help="Repeatable.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the demonstrations.")] = 1,
-    k: Annotated[int | None, typer.Option(help="Demonstrations; the paper's by default.")] = None,
-    limit: Annotated[int, typer.Option(help="Most evaluation rows a task.")] = 500,
-    rates: Annotated[str, typer.Option(help="Finetuning rates to choose from.")] = "0.01,0.1,0.5",
+def check(
+    model: Annotated[
+        str, typer.Argument(help="`embedded`, a folder, a hub id, random:125M or random:DxLxH.")
+    ],
+    task: Annotated[str, typer.Option(help="The task whose demonstrations it reads.")] = "sst2",
+    data: Data = None,
+    tokenizer: Tokenizer = None,
+    k: K = None,
+    limit: Limit = None,
+    queries: Annotated[
+        int, typer.Option(parser=options.Whole("--queries", 1), help="Evaluation rows it reads.")
+    ] = 1,
+    dtype: Annotated[
+        str, typer.Option(help="float64 (copies of the float32 states) or float32.")
+    ] = "float64",
+    rate: Annotated[
+        float, typer.Option(parser=options.rate, help="Rate of the finetuning update.")
+    ] = 0.01,
+    out: Out = Path("results"),
+    seed: Seed = 1,
+    draw: Draw = "published",
+    threads: Threads = 1,
 ) -> None:
-    """Prove, then run ZSL, ICL and FT on every task, and write records and tables."""
-    import time
+    """Check the identities on every layer and head while a model reads demonstrations."""
+    by_list = options.draw(draw)
+    reporter = _reporter(threads)
+    from empirical.checking import check_request
+    from empirical.display import NOTES, last_line, layers_table
+    from empirical.reproduce import Request, check_task, open_study
 
-    import numpy as np
-    from rich.console import Console
-
-    from empirical import provenance, records, tables
-    from empirical.experiments import StudySettings, run_task
-    from empirical.measure import measure
-    from empirical.metrics import Undefined
-    from empirical.models import load
-    from empirical.tasks import TASKS, FolderSource, GeneratedSource, Source, get_task
-
-    console = Console()
-    try:
-        grid = tuple(float(rate) for rate in rates.split(","))
-    except ValueError:
-        raise UserError(
-            f"expected rates as numbers between commas, got {rates!r}; for example 0.01,0.1"
-        ) from None
-    chosen = [get_task(name) for name in (tasks or list(TASKS))]
-    loaded = load(model)
-    source: Source = GeneratedSource(seed=0) if data is None else FolderSource(path=data)
-    folder = writable(out)
-    if not run_proofs(None):
-        raise UserError("expected every proof to hold, got one that does not; see the lines above")
-    # The results of a task depend on the whole folder of data, or on the grammar that made them.
-    origin = Path(__file__).with_name("grammar.py") if data is None else data
-    done = []
-    for task in chosen:
-        start = time.perf_counter()
-        settings = StudySettings(seed=seed, rates=grid, k=k, limit=limit)
-        with console.status(task.name) as status:
-            got = run_task(loaded, task, source, settings, progress=status.update)
-        values = measure(got.zsl, got.icl, got.ft, np.random.default_rng(seed))
-        record = records.Record(
-            task=task.name,
-            provenance=records.Provenance(
-                model=model,
-                weights_sha256=provenance.weights_sha256(loaded.model),
-                source="generated" if data is None else str(data),
-                source_sha256=provenance.files_sha256(origin),
-                seed=seed,
-                k=got.k_used,
-                context_length=got.context_length,
-                position=settings.position,
-                rate=got.rate,
-                selection=tuple(
-                    (rate, Undefined("training diverged") if np.isnan(share) else 100 * share)
-                    for rate, share in got.selection
-                ),
-                dtype="float32",
-                device=loaded.device.type,
-                versions=provenance.versions(),
-                commit=provenance.commit(),
-                command=(
-                    *("dualform", "reproduce", "--model", model, "--seed", str(seed)),
-                    *("--limit", str(limit), "--rates", rates, "--task", task.name),
-                    *(() if k is None else ("--k", str(k))),
-                    *(() if data is None else ("--data", str(data))),
-                ),
-            ),
-            counts={
-                "examples": len(got.zsl.labels),
-                "layers": loaded.n_layers,
-                "heads": loaded.n_heads,
-            },
-            metrics=values,
-        )
-        records.write(record, folder, {"total": time.perf_counter() - start})
-        done.append(record)
-        console.print(f"{task.name}: {time.perf_counter() - start:.1f} s", highlight=False)
-    for shown in tables.write_all(done, folder):
-        console.print(shown)
+    request = Request(
+        command="check", model=model, tokenizer=tokenizer, data=data, tasks=(task,), seed=seed,
+        k=k, limit=limit, rates=(rate,), published_draw=by_list,
+    )  # fmt: skip
+    study = open_study(request, reporter)
+    check_request(study.tasks[0], queries, dtype)
+    value = check_task(
+        study, study.tasks[0], _writable(out), rate=rate, queries=queries,
+        arithmetic=dtype, again=True, reporter=reporter,
+    )  # fmt: skip
+    reporter.console.print(layers_table(value))
+    for line in (*NOTES, last_line(value)):
+        reporter.say(line)
+    if value["refusal"] is not None:
+        hint = "" if dtype == "float64" else "; float32 cannot see small terms, try --dtype float64"
+        raise Refused(value["refusal"] + hint)
 
 
 @app.command()
-@clear_errors
+def reproduce(
+    out: Out = Path("results"),
+    model: Annotated[
+        str, typer.Option(help="`embedded`, a folder, a hub id, random:125M or random:DxLxH.")
+    ] = "embedded",
+    data: Data = None,
+    tokenizer: Tokenizer = None,
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="Repeatable.")] = None,
+    seed: Seed = 1,
+    k: K = None,
+    limit: Limit = None,
+    rates: Annotated[
+        str, typer.Option(help="Finetuning rates to choose from, between commas.")
+    ] = "0.01,0.1,0.5",
+    draw: Draw = "published",
+    threads: Threads = 1,
+) -> None:
+    """Prove, check every layer and head, run ZSL, ICL and FT on every task, write the tables.
+
+    Run again with the same settings, it takes finished results from the folder. What was made with
+    other settings, or is damaged, is computed again and replaced.
+    """
+    grid, by_list = options.rates(rates), options.draw(draw)
+    reporter = _reporter(threads)
+    from empirical import tables
+    from empirical.display import overview_table
+    from empirical.reproduce import Request, check_all, open_study, run_cells
+
+    request = Request(
+        command="reproduce", model=model, tokenizer=tokenizer, data=data,
+        tasks=tuple(tasks or ()), seed=seed, k=k, limit=limit, rates=grid, published_draw=by_list,
+    )  # fmt: skip
+    study = open_study(request, reporter)
+    folder = _writable(out)
+    if not run_proofs(None):
+        raise Refused("expected every statement to come out as claimed, see the lines with ✗")
+    checked = check_all(study, folder, reporter)
+    reporter.console.print(overview_table(checked))
+    for value in checked:
+        if value["refusal"] is not None:
+            raise Refused(f"{value['task']}: {value['refusal']}")
+    for shown in tables.write_all(run_cells(study, folder, reporter), folder):
+        reporter.console.print(shown)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A results folder of `reproduce`.")],
 ) -> None:

@@ -1,0 +1,137 @@
+"""The identities on every layer and head while the model reads a task's demonstrations.
+
+The finetuning update is a real one: one pass of SGD over the same demonstrations. The states are
+those of the float32 model; they are checked in an arithmetic of choice. Its default is float64 on
+exact copies of them, since the float32 bound cannot see the term of second order in a small update
+that the near miss of `finetuning-dual` lacks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from empirical.decoder import LoadedModel
+from empirical.errors import UserError
+from empirical.experiments import Prepared
+from empirical.finetune import finetuned
+from empirical.identities import (
+    CheckRefused,
+    LayerCheck,
+    SoftmaxShare,
+    check_layer,
+    chosen,
+    require,
+    shares_of,
+)
+from empirical.layers import each_layer, projections, updates_between
+from empirical.progress import SILENT, Reporter
+from empirical.settings import training_examples
+from empirical.sites import Update
+
+ARITHMETICS = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """Each statement, layer and head once, the worst over the queries; every share measured.
+
+    `refusal` says which check did not hold, was vacuous or could not refuse its near miss.
+    """
+
+    checks: tuple[LayerCheck, ...]
+    shares: tuple[SoftmaxShare, ...]
+    queries: int
+    refusal: str | None
+
+
+def real_updates(model: LoadedModel, ready: Prepared, rate: float) -> list[Update]:
+    """What one pass of SGD over the demonstrations adds to keys and values; weights restored.
+
+    Raises:
+        UserError: for a bad rate; `DivergedError` when training diverges.
+    """
+    before = projections(model.model)
+    examples = training_examples(model, ready.shown, ready.labels)
+    with finetuned(model, examples, rate):
+        after = projections(model.model)
+    return updates_between(before, after)
+
+
+def worst(checks: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
+    """One check for each statement, layer and head: the worst of all; a nan stays a nan."""
+    found: dict[tuple[str, int, int], LayerCheck] = {}
+    for c in checks:
+        key = (c.statement, c.layer, c.head)
+        old = found.get(key, c)
+        found[key] = replace(
+            c,
+            worst_ratio=float(np.maximum(old.worst_ratio, c.worst_ratio)),
+            near_miss_ratio=float(np.minimum(old.near_miss_ratio, c.near_miss_ratio)),
+            nontrivial=old.nontrivial and c.nontrivial,
+            finite=old.finite and c.finite,
+        )
+    return tuple(found.values())
+
+
+def _refusal(checks: Sequence[LayerCheck]) -> str | None:
+    try:
+        require(checks)
+    except CheckRefused as refused:
+        return str(refused)
+    return None
+
+
+def check_request(ready: Prepared, queries: int, arithmetic: str) -> None:
+    """Refuse what cannot be checked.
+
+    Raises:
+        UserError: for an unknown arithmetic, or more queries than rows, or none.
+    """
+    if arithmetic not in ARITHMETICS:
+        raise UserError(
+            f"expected an arithmetic among {', '.join(ARITHMETICS)}, got {arithmetic!r}; "
+            "choose one of them"
+        )
+    if not 1 <= queries <= len(ready.queries):
+        raise UserError(
+            f"expected queries in 1..{len(ready.queries)} (evaluation rows of {ready.task.name}), "
+            f"got {queries}; choose another number"
+        )
+
+
+def run_checks(
+    model: LoadedModel,
+    ready: Prepared,
+    *,
+    queries: int,
+    rate: float,
+    arithmetic: str = "float64",
+    reporter: Reporter = SILENT,
+) -> Checks:
+    """All statements with a site and the softmax split, for the first `queries` queries.
+
+    Each query ends with the class-0 label word, as in the study. Nothing is raised for a check that
+    does not hold: see `Checks.refusal`.
+
+    Raises:
+        UserError: for an unknown arithmetic, a bad rate or number of queries; `DivergedError` when
+            the finetuning diverges.
+    """
+    check_request(ready, queries, arithmetic)
+    names, checks, shares = chosen(None), list[LayerCheck](), list[SoftmaxShare]()
+    title = f"{ready.task.name}: identities on {model.n_layers} layers x {model.n_heads} heads"
+    with reporter.stage(title, queries * model.n_layers) as advance:
+        updates = real_updates(model, ready, rate)
+        for asked in ready.queries[:queries]:
+            tokens = [*asked.prompt, *ready.labels[0]]
+            captured = each_layer(
+                model.model, ready.context, tokens, updates=updates, dtype=ARITHMETICS[arithmetic]
+            )
+            for layer, at in enumerate(captured):
+                checks += check_layer(at, layer, names)
+                shares += shares_of(at, layer)
+                advance(1)
+    found = worst(checks)
+    return Checks(checks=found, shares=tuple(shares), queries=queries, refusal=_refusal(found))

@@ -1,0 +1,74 @@
+"""Texts of the command line -> values, refused with one plain line (standard library only)."""
+
+import math
+
+from empirical.errors import UserError
+
+
+class Whole:
+    """Text (or an integer already) -> integer."""
+
+    __name__ = "INTEGER"  # what `--help` shows
+
+    def __init__(self, name: str, example: int, least: int | None = None) -> None:
+        self.name, self.example, self.least = name, example, least
+
+    def __call__(self, text: str | int) -> int:
+        """The integer.
+
+        Raises:
+            UserError: for anything that is not one, or is less than the least.
+        """
+        try:
+            value = int(text)
+        except ValueError:
+            raise UserError(
+                f"expected a whole number for {self.name}, got {text!r}; for example {self.example}"
+            ) from None
+        if self.least is not None and value < self.least:
+            raise UserError(
+                f"expected at least {self.least} for {self.name}, got {value}; "
+                f"for example {self.example}"
+            )
+        return value
+
+
+def rate(text: str | float) -> float:
+    """One learning rate.
+
+    Raises:
+        UserError: for anything but a positive finite number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise UserError(
+            f"expected learning rates as positive numbers between commas, got {text!r}; "
+            "for example 0.01,0.1"
+        )
+    return value
+
+
+def rates(text: str) -> tuple[float, ...]:
+    """Learning rates between commas.
+
+    Raises:
+        UserError: for anything but positive finite numbers, each once.
+    """
+    found = tuple(rate(part.strip()) for part in text.split(","))
+    if len(set(found)) < len(found):
+        raise UserError(f"expected different learning rates, got {text!r}; name each once")
+    return found
+
+
+def draw(text: str) -> bool:
+    """Whether published lists of demonstrations are taken where they are known.
+
+    Raises:
+        UserError: for another word than `published` or `shuffled`.
+    """
+    if text not in ("published", "shuffled"):
+        raise UserError(f"expected --draw published or shuffled, got {text!r}; choose one of them")
+    return text == "published"
