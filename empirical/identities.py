@@ -191,7 +191,7 @@ def _sides(at: LayerCapture, name: str) -> tuple[Tracked, Tracked, Tracked]:
         raise ValueError(f"expected a near miss of the true statement {name}, got none")
     v = {key: Tracked(value) for key, value in SITES[name](at).items()}
     sides = (statement.lhs, statement.rhs, statement.near_miss)
-    left, right, near = (side(TrackedOps, v) for side in sides)
+    left, right, near = (side(TrackedOps(), v) for side in sides)
     return left, right, near
 
 
