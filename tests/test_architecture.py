@@ -33,3 +33,24 @@ def test_a_package_does_not_load_what_it_must_not_know(statement: str, banned: s
 
 def test_the_guard_itself_sees_a_forbidden_import() -> None:
     assert loaded("import proofs.statements\nimport sympy", "sympy")
+
+
+HEAVY = {"torch", "transformers", "datasets", "numpy", "scipy", "sympy", "rich.progress"}
+
+
+@pytest.mark.parametrize("args", [["--help"], ["check", "--help"], ["reproduce", "--help"]])
+def test_help_loads_nothing_heavy(args: list[str]) -> None:
+    code = (
+        f"import sys\nfrom empirical.cli import app\ntry:\n    app({args!r})\nexcept SystemExit:\n"
+    )
+    code += f"    print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stderr.strip() == "[]" and "Usage" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["records", "resume", "tables", "check_files", "display", "options", "progress", "jsonfile"],
+)
+def test_what_only_reads_results_loads_no_torch(module: str) -> None:
+    assert not loaded(f"import empirical.{module}", "torch")

@@ -15,7 +15,15 @@ from _tiny import LABELS, WORDS, context, queries, tiny
 from empirical.errors import UserError
 from empirical.models import LoadedModel, default_dtype_of
 from empirical.prompts import Query
-from empirical.settings import _hidden, cached_prefix, fine_tuned, in_context, zero_shot
+from empirical.settings import (
+    PREFIX_BYTES,
+    _hidden,
+    batch_that_fits,
+    cached_prefix,
+    fine_tuned,
+    in_context,
+    zero_shot,
+)
 
 
 def twin(model: LoadedModel, lead: tuple[int, ...], q: Query) -> tuple[np.ndarray, np.ndarray]:
@@ -134,3 +142,51 @@ def test_no_queries_and_too_long_queries_are_refused() -> None:
         zero_shot(tiny(), [], LABELS, WORDS)
     with pytest.raises(UserError, match="expected at most 8 tokens"):
         zero_shot(tiny(positions=8), queries(7), LABELS, WORDS)
+
+
+def test_a_long_prefix_makes_batches_small_enough_for_its_copies() -> None:
+    keys = torch.empty(1, 4, 1024, 64)  # 2^20 bytes, twice a layer
+    prefix = [(keys, keys)] * 8  # 2^24 bytes a row, and as many while the cache grows
+    assert 2 * 2**24 * 64 == PREFIX_BYTES
+    assert [batch_that_fits(prefix, n) for n in (1, 32, 64, 65, 10**6)] == [1, 32, 64, 64, 64]
+    assert batch_that_fits([(keys.expand(4096, -1, -1, -1),) * 2], 32) == 1  # never none
+    assert batch_that_fits(None, 1000) == 1000
+
+
+def test_a_batch_cut_by_memory_gives_the_same_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, qs = tiny(), queries(7)
+    lead = context(model, queries(5, seed=1))
+    limit = bound(lead, qs)
+    whole = in_context(model, qs, LABELS, WORDS, lead)
+    monkeypatch.setattr("empirical.settings.PREFIX_BYTES", 0)
+    cut: list[int] = []
+    single = in_context(model, qs, LABELS, WORDS, lead, advance=cut.append)
+    assert cut == [1] * 7
+    assert np.abs(whole.scores - single.scores).max() <= limit
+    assert np.abs(whole.h - single.h).max() <= limit
+
+
+def test_progress_counts_every_query_and_every_step() -> None:
+    model, qs, shown = tiny(torch.float32), queries(7), queries(3, seed=2)
+    seen: list[int] = []
+    zero_shot(model, qs, LABELS, WORDS, batch_size=4, advance=seen.append)
+    assert seen == [4, 3]
+    seen.clear()
+    fine_tuned(model, qs, LABELS, WORDS, shown, 0.05, batch_size=4, advance=seen.append)
+    assert seen == [1, 1, 1, 4, 3]
+
+
+def test_nothing_is_recorded_where_nothing_is_asked_for() -> None:
+    model, qs = tiny(), queries(5)
+    limit = bound((model.encoder.bos,), qs)
+    bare = zero_shot(model, qs, LABELS, WORDS, record=False)
+    full = zero_shot(model, qs, LABELS, WORDS)
+    assert bare.h.shape == (0, 2, 16) and bare.m == []
+    assert np.abs(bare.scores - full.scores).max() <= limit
+
+
+def test_a_token_that_the_model_does_not_know_is_refused() -> None:
+    model = tiny()
+    size = model.model.config.vocab_size
+    with pytest.raises(UserError, match=f"expected token ids below {size} .*, got {size}; pass"):
+        zero_shot(model, [Query(prompt=(5, size), label=0)], LABELS, WORDS)
