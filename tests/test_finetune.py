@@ -61,3 +61,17 @@ def test_half_precision_is_refused() -> None:
     with pytest.raises(UserError, match="expected float32 weights"):
         with finetuned(tiny(torch.bfloat16), examples(), 0.1):
             pass
+
+
+def test_training_stops_at_the_first_loss_that_is_not_finite() -> None:
+    steps: list[int] = []
+    with pytest.raises(DivergedError, match=r"last loss (nan|inf) at step 2\)"):
+        with finetuned(tiny(torch.float32), examples(), 1e38, steps.append):
+            pass
+    assert steps == [1]
+
+
+def test_no_examples_are_refused() -> None:
+    with pytest.raises(UserError, match="at least one example to finetune on, got none"):
+        with finetuned(tiny(torch.float32), [], 0.1):
+            pass
