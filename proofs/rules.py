@@ -148,11 +148,11 @@ def _blocks(node: Flat) -> Flat | None:
         return None
     for i, (a, b) in enumerate(zip(node[1:], node[2:], strict=False), 1):
         if a[0] == "hcat" and b[0] == "T" and b[1][0] == "hcat" and len(a) == len(b[1]):
-            pairs = list(zip(a[1:], b[1][1:], strict=True))
-            widths = [(_width(x), _width(y)) for x, y in pairs]
-            if all(x is None or y is None or x == y for x, y in widths):
-                terms = tuple(_regroup(("product", x, ("T", y))) for x, y in pairs)
-                return _around(node, i, ("sum", *terms), 2)
+            # Blocks of unequal widths give an ill-typed sum, which no written side can equal.
+            terms = (
+                _regroup(("product", x, ("T", y))) for x, y in zip(a[1:], b[1][1:], strict=True)
+            )
+            return _around(node, i, ("sum", *terms), 2)
         if b[0] == "hcat" and a[0] != "hcat":
             made = ("hcat", *(_regroup(("product", a, block)) for block in b[1:]))
             return _around(node, i, made, 2)

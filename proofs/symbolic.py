@@ -79,6 +79,8 @@ def expanded(expression: Any) -> Any:
 def is_zero(expression: Any) -> bool:
     """Whether a matrix expression of symbolic size expands to the zero matrix."""
     done = expanded(expression)
+    if isinstance(done, sp.BlockMatrix):
+        return all(map(is_zero, done.blocks))
     return bool(isinstance(done, sp.ZeroMatrix) or done == 0)
 
 

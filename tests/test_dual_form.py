@@ -4,6 +4,7 @@ The proofs for all sizes are in test_dual_form_proofs, real layers in test_dual_
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -148,6 +149,40 @@ def test_autograd_agrees_with_the_tape_under_its_bound(identity: str, dtype: tor
         check(Tracked(graded, taped.error), taped)
         with pytest.raises(BoundViolation):
             check(Tracked(graded * 1.5, taped.error), taped)
+
+
+SCALARS_OF_U: dict[str, Any] = {
+    "left of minus": lambda ops, U, v: ops.half_square(U @ v["X"] - v["T"]),
+    "right of minus": lambda ops, U, v: ops.half_square(v["T"] - U @ v["X"]),
+    "right of plus": lambda ops, U, v: ops.half_square(v["T"] + U @ v["X"]),
+    "both sides of minus": lambda ops, U, v: ops.half_square(U @ v["X"] - U),
+    "both sides of plus": lambda ops, U, v: ops.half_square(U @ v["X"] + U),
+    "a product of itself": lambda ops, U, v: ops.inner(U @ U.T, v["T"]),
+    "right factor": lambda ops, U, v: ops.half_square(v["X"] @ U),
+    "negated, transposed": lambda ops, U, v: ops.half_square((-U).T @ v["X"]),
+    "difference of scalars": lambda ops, U, v: ops.half_square(U) - ops.inner(v["T"], U),
+    "negated scalar": lambda ops, U, v: -ops.inner(U @ v["X"], v["T"]),
+}
+
+
+@pytest.mark.parametrize("name", list(SCALARS_OF_U))
+def test_tape_autograd_and_differences_derive_the_same_gradient(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    f, v = SCALARS_OF_U[name], {
+        n: torch.randint(-3, 4, (3, 3), generator=generator).double() for n in "UXT"
+    }  # fmt: skip
+    plain = TensorOps().grad(lambda U: f(TensorOps(), U, v), v["U"])
+    tracked = {n: Tracked(t) for n, t in v.items()}
+    taped = TrackedOps().grad(lambda U: f(TrackedOps(), U, tracked), tracked["U"])
+    fractions = {n: exact(t) for n, t in v.items()}
+    different = ExactOps().grad(lambda U: f(ExactOps(), U, fractions), fractions["U"])
+    assert exact(plain) == exact(taped.value) == different
+    assert plain.abs().max() > 0
+
+
+def test_a_scalar_that_does_not_depend_on_the_matrix_has_gradient_zero() -> None:
+    a = Tracked(torch.ones(2, 2))
+    assert not TrackedOps().grad(lambda U: TrackedOps().half_square(a), a).value.any()
 
 
 @named
