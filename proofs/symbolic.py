@@ -137,11 +137,18 @@ def _entry_agrees(body: Term, bound: Term, adjoint: Term) -> bool:
 
 def _same_sum(left: Any, right: Any) -> bool:
     """Whether two single sums have one range and the same summand."""
+    left, right = _inside(left), _inside(right)
     if not (isinstance(left, sp.Sum) and isinstance(right, sp.Sum)):
         return bool(left == right)
     (x, *range_x), (y, *range_y) = left.limits[0], right.limits[0]
     one = len(left.limits) == len(right.limits) == 1
     return one and range_x == range_y and bool(left.function.subs(x, y) == right.function)
+
+
+def _inside(expression: Any) -> Any:
+    """A number times a sum, with the number moved into the sum."""
+    number, rest = expression.as_coeff_Mul()
+    return sp.Sum(number * rest.function, *rest.limits) if isinstance(rest, sp.Sum) else expression
 
 
 class ExplicitOps:
