@@ -1,9 +1,9 @@
 """The identities on every layer and head while the model reads a task's demonstrations.
 
-The finetuning update is a real one: one pass of SGD over the same demonstrations. The states are
-those of the float32 model; they are checked in an arithmetic of choice. Its default is float64 on
-exact copies of them, since the float32 bound cannot see the term of second order in a small update
-that the near miss of `finetuning-dual` lacks.
+The finetuning update is a real one: one pass of SGD over the same demonstrations, in the arithmetic
+of the check. The states are those of the float32 model; they are checked in an arithmetic of
+choice. Its default is float64 on exact copies of states and weights, since the float32 bound cannot
+see the term of second order in a small update that some near misses lack.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ import torch
 from empirical.decoder import LoadedModel
 from empirical.errors import UserError
 from empirical.experiments import Prepared
-from empirical.finetune import finetuned
+from empirical.finetune_dual import Training, check_training, in_dtype, train
+from empirical.finetune_dual import statements as trained_statements
 from empirical.identities import (
     CheckRefused,
     LayerCheck,
@@ -25,10 +26,9 @@ from empirical.identities import (
     require,
     shares_of,
 )
-from empirical.layers import each_layer, projections, updates_between
-from empirical.progress import SILENT, Reporter
+from empirical.layers import each_layer
+from empirical.progress import SILENT, Advance, Reporter, ignore
 from empirical.settings import training_examples
-from empirical.sites import Update
 
 ARITHMETICS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -46,17 +46,23 @@ class Checks:
     refusal: str | None
 
 
-def real_updates(model: LoadedModel, ready: Prepared, rate: float) -> list[Update]:
-    """What one pass of SGD over the demonstrations adds to keys and values; weights restored.
+def real_training(
+    model: LoadedModel, ready: Prepared, rate: float, arithmetic: str, advance: Advance = ignore
+) -> Training:
+    """One pass of SGD over the demonstrations, watched, in the arithmetic of the check.
+
+    `model` is left as it was; in another arithmetic than its own, a copy of it is trained.
 
     Raises:
         UserError: for a bad rate; `DivergedError` when training diverges.
     """
-    before = projections(model.model)
     examples = training_examples(model, ready.shown, ready.labels)
-    with finetuned(model, examples, rate):
-        after = projections(model.model)
-    return updates_between(before, after)
+    return train(in_dtype(model, ARITHMETICS[arithmetic]), examples, rate, advance)
+
+
+def all_statements(ready: Prepared) -> tuple[str, ...]:
+    """The ids that `run_checks` checks."""
+    return (*chosen(None), *trained_statements(len(ready.shown)))
 
 
 def worst(checks: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
@@ -120,15 +126,15 @@ def run_checks(
             the finetuning diverges.
     """
     check_request(ready, queries, arithmetic)
-    names, checks, shares = chosen(None), list[LayerCheck](), list[SoftmaxShare]()
+    names, shares = chosen(None), list[SoftmaxShare]()
+    kind = ARITHMETICS[arithmetic]
     title = f"{ready.task.name}: identities on {model.n_layers} layers x {model.n_heads} heads"
-    with reporter.stage(title, queries * model.n_layers) as advance:
-        updates = real_updates(model, ready, rate)
+    with reporter.stage(title, queries * model.n_layers + 2 * len(ready.shown)) as advance:
+        training = real_training(model, ready, rate, arithmetic, advance)
+        checks, updates = check_training(training), training.updates()
         for asked in ready.queries[:queries]:
             tokens = [*asked.prompt, *ready.labels[0]]
-            captured = each_layer(
-                model.model, ready.context, tokens, updates=updates, dtype=ARITHMETICS[arithmetic]
-            )
+            captured = each_layer(model.model, ready.context, tokens, updates=updates, dtype=kind)
             for layer, at in enumerate(captured):
                 checks += check_layer(at, layer, names)
                 shares += shares_of(at, layer)

@@ -143,41 +143,57 @@ def _reporter(threads: int) -> TerminalReporter:
     return TerminalReporter(Console())
 
 
-def run_proofs(ids: list[str] | None) -> bool:
-    """Prove, print one line a statement; whether all came out as claimed."""
+def run_proofs(ids: list[str] | None, latex: Path | None = None) -> None:
+    """Prove, print one line a statement, and write `identities.tex` into the folder `latex`.
+
+    Raises:
+        UserError: for an unknown id.
+        Refused: when a statement does not come out as claimed; the document is written first.
+    """
     from rich.console import Console
 
     from empirical.display import TerminalReporter
-    from proofs.prove import prove
+    from empirical.jsonfile import write_text
+    from proofs.prove import as_claimed, prove
     from proofs.statements import CATALOGUE, UnknownStatement, by_id
+    from proofs.tex import document
 
     console = Console()
     try:
         chosen = [by_id(name) for name in ids] if ids else list(CATALOGUE)
     except UnknownStatement as error:
         raise UserError(str(error.args[0])) from None
-    held = []
+    verdicts = []
     with TerminalReporter(console).stage("proofs", len(chosen)) as advance:
         for statement in chosen:
             verdict = prove(statement)
-            wanted = "proved" if statement.claim == "true" else "refuted"
-            held.append(verdict.status.startswith(wanted))
-            mark = "[green]✓[/green]" if held[-1] else "[red]✗[/red]"
+            verdicts.append(verdict)
+            good = as_claimed(statement, verdict)
             console.print(
-                f"{mark} {statement.id:32} {verdict.status:22} {verdict.seconds:6.2f} s",
+                f"{'[green]✓[/green]' if good else '[red]✗[/red]'} {statement.id:32} "
+                f"{verdict.status:22} {verdict.seconds:6.2f} s",
                 highlight=False,
             )
+            if not good:
+                console.print(f"  {verdict.detail}", highlight=False, markup=False)
             advance(1)
-    return all(held)
+    if latex is not None:
+        write_text(latex / "identities.tex", document(verdicts))
+        console.print(f"derivations: {latex / 'identities.tex'}", highlight=False)
+    if not all(map(as_claimed, chosen, verdicts)):
+        raise Refused("expected every statement to come out as claimed, see the lines with ✗")
 
 
 @app.command()
 def prove(
     ids: Annotated[list[str] | None, typer.Argument(help="Statement ids; all by default.")] = None,
+    latex: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the derivations to DIR/identities.tex."),
+    ] = None,
 ) -> None:
     """Prove the identities symbolically, step by step, and refute the false claims."""
-    if not run_proofs(ids):
-        raise Refused("expected every statement to come out as claimed, see the lines with ✗")
+    run_proofs(ids, None if latex is None else _writable(latex))
 
 
 @app.command()
@@ -264,8 +280,7 @@ def reproduce(
     )  # fmt: skip
     study = open_study(request, reporter)
     folder = _writable(out)
-    if not run_proofs(None):
-        raise Refused("expected every statement to come out as claimed, see the lines with ✗")
+    run_proofs(None, folder)
     checked = check_all(study, folder, reporter)
     reporter.console.print(overview_table(checked))
     for value in checked:

@@ -1,10 +1,16 @@
 """Generated examples of the six tasks: a small grammar instead of a data file.
 
 Every task has a lexicon of synonyms a class and shared filler words. A text is a draw of
-class words and fillers in random order, so its class is carried by single words and the
-rest is noise. The three-way entailment task carries its class in the hypothesis alone, by
-certainty, negation or hedging words (as the annotation artefacts of real entailment data
-partly do); it does not test inference from the premise, and no report may say that it does.
+class words and fillers in random order: most class words are of the text's own class, each of
+the others is of another one, so that some texts are ambiguous and no reader is always right.
+The fillers of a text are all of one of two settings, at home or out of doors. A setting says
+nothing about the class, but `habitual_label` does as if it did: it is how the world of the
+generated texts labels without looking, so that zero-shot answers can be better than chance and
+biased, as those of large models are.
+
+The three-way entailment task carries its class in the hypothesis alone, by certainty, negation
+or hedging words (as the annotation artefacts of real entailment data partly do); it does not
+test inference from the premise, and no report may say that it does.
 """
 
 from __future__ import annotations
@@ -14,10 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FILLERS = (
-    "the a this that with from about under over after before while there again often one "
-    "two day house street room window table river story scene voice hand morning evening"
-).split()
+HOME = "the a this with about one room table window door house story voice evening".split()
+OUTDOORS = "that from under over after before street river road day morning hand two scene".split()
+FILLERS = (*HOME, *OUTDOORS)
 
 LEXICON: Mapping[str, Sequence[Sequence[str]]] = {
     "sst2": (
@@ -83,18 +88,29 @@ PRONOUNS = "he she it they we you I one there what all".split()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How hard a text is: words in all, of which `class_words` carry the class; synonyms used."""
+    """How hard a text is.
 
-    words: int = 6
-    class_words: int = 4
+    `words` in all, of which `class_words` are from the task's lexicon; each of those is of the
+    text's own class with probability `purity`, else of another; `synonyms` of a class in use.
+    """
+
+    words: int = 8
+    class_words: int = 5
     synonyms: int = 6
+    purity: float = 0.8
 
 
-def _words(task: str, label: int, shape: Shape, rng: np.random.Generator) -> str:
-    lexicon = LEXICON[task][label][: shape.synonyms]
-    chosen = [lexicon[int(rng.integers(len(lexicon)))] for _ in range(shape.class_words)]
+def _words(
+    task: str, label: int, shape: Shape, rng: np.random.Generator, fillers: Sequence[str]
+) -> str:
+    chosen = []
+    for stray in rng.random(shape.class_words) >= shape.purity:
+        others = len(LEXICON[task]) - 1
+        shift = 1 + int(rng.integers(others)) if stray else 0
+        lexicon = LEXICON[task][(label + shift) % (others + 1)][: shape.synonyms]
+        chosen.append(lexicon[int(rng.integers(len(lexicon)))])
     noise = shape.words - shape.class_words
-    chosen += [FILLERS[int(rng.integers(len(FILLERS)))] for _ in range(noise)]
+    chosen += [fillers[int(rng.integers(len(fillers)))] for _ in range(noise)]
     return " ".join(chosen[int(i)] for i in rng.permutation(len(chosen)))
 
 
@@ -108,11 +124,22 @@ def generate_row(
     Raises:
         KeyError: `task` is none of the six.
     """
-    text = _words(task, label, shape or Shape(), rng)
+    fillers = OUTDOORS if rng.random() < 0.5 else HOME
+    text = _words(task, label, shape or Shape(), rng, fillers)
     if task == "cb":
-        premise = " ".join(FILLERS[int(rng.integers(len(FILLERS)))] for _ in range(3))
+        premise = " ".join(fillers[int(rng.integers(len(fillers)))] for _ in range(3))
         return {"premise": premise + ".", "hypothesis": text, "label": label}
     return {"sentence" if task == "sst2" else "text": text, "label": label}
+
+
+def habitual_label(task: str, row: Mapping[str, str | int]) -> int:
+    """The class that the generated world gives a row unasked: the last one out of doors.
+
+    Raises:
+        KeyError: `task` is none of the six.
+    """
+    words = {w for key, text in row.items() if key != "label" for w in str(text).split()}
+    return len(LEXICON[task]) - 1 if words & set(OUTDOORS) else int(row["label"])
 
 
 def generate_rows(
@@ -137,7 +164,10 @@ def generate_rows(
 def generate_prose(rng: np.random.Generator) -> str:
     """One plain English sentence of common words."""
     phrases = int(rng.integers(2, 5))
-    pick = lambda words: words[int(rng.integers(len(words)))]  # noqa: E731
+
+    def pick(words: Sequence[str]) -> str:
+        return words[int(rng.integers(len(words)))]
+
     parts = [f"{pick(STARTS)} {pick(QUALITIES)} {pick(NOUNS)} {pick(VERBS)}"]
     for _ in range(phrases):
         parts.append(f"{pick(LINKS)} {pick(ARTICLES)} {pick(NOUNS)}")

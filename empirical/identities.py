@@ -10,14 +10,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dualform.ops import TrackedOps
+from dualform.ops import TensorOps, TrackedOps
 from dualform.rounding import Tracked, compare
 from empirical import softmax_split
 from empirical.errors import UserError
 from empirical.layers import blocks, each_layer, gradient_step
 from empirical.metrics import Number, Undefined
-from empirical.sites import NEEDS_UPDATE, NO_SITE, SITES, LayerCapture, Update, keys_and_values
-from proofs.statements import by_id
+from empirical.sites import (
+    NEEDS_UPDATE,
+    NO_SITE,
+    SITES,
+    LayerCapture,
+    Update,
+    Variables,
+    keys_and_values,
+)
+from proofs.statements import Side, by_id
 
 SOFTMAX_SPLIT = "softmax-split"
 Progress = Callable[[str], None]
@@ -137,10 +145,11 @@ def check_layers(
 ) -> list[LayerCheck]:
     """Every statement on every head of every layer, in `dtype` (the model's own by default).
 
-    `updates` is a real finetuning update (`updates_between`); without it, finetuning statements
-    use one gradient step at `rate` on the context. Nothing is judged here: see `require`. The near
-    miss of `finetuning-dual` lacks a term of second order in the update, which the float32 bound
-    cannot see where the update is small: then `require` refuses, and `dtype=torch.float64` decides.
+    `updates` is a real finetuning update (`finetune_dual.Training.updates`); without it, finetuning
+    statements use one gradient step at `rate` on the context. Nothing is judged here: see
+    `require`. The near miss of `finetuning-dual` lacks a term of second order in the update, which
+    the float32 bound cannot see where the update is small: then `require` refuses, and
+    `dtype=torch.float64` decides.
 
     Raises:
         UserError: for an unknown statement or one without a site, an empty context or query, or a
@@ -189,10 +198,25 @@ def _sides(at: LayerCapture, name: str) -> tuple[Tracked, Tracked, Tracked]:
     statement = by_id(name)
     if statement.near_miss is None:
         raise ValueError(f"expected a near miss of the true statement {name}, got none")
-    v = {key: Tracked(value) for key, value in SITES[name](at).items()}
+    plain = SITES[name](at)
+    v = {key: Tracked(value) for key, value in plain.items()}
     sides = (statement.lhs, statement.rhs, statement.near_miss)
     left, right, near = (side(TrackedOps(), v) for side in sides)
-    return left, right, near
+    # The left side's gradients are autograd's own; the bound is that of the same products.
+    return Tracked(_over_heads(statement.lhs, plain), left.error), right, near
+
+
+def _over_heads(side: Side, v: Variables) -> Tensor:
+    """A side on plain tensors, each head by itself: those with three axes have heads in front."""
+    names = list(v)
+
+    def one(*values: Tensor) -> Tensor:
+        made: Tensor = side(TensorOps(), dict(zip(names, values, strict=True)))
+        return made
+
+    axes = tuple(0 if value.dim() == 3 else None for value in v.values())
+    made: Tensor = torch.func.vmap(one, in_dims=axes)(*v.values())
+    return made
 
 
 def _scaled_scores(at: LayerCapture) -> tuple[Tensor, Tensor, int]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from empirical.backward import recording
 from empirical.decoder import default_dtype_of
 from empirical.errors import UserError
 from empirical.sites import LayerCapture, Projections, Update, augmented, by_head
@@ -50,14 +51,6 @@ def projections(model: torch.nn.Module) -> list[Projections]:
     return [_projections(b) for b in blocks(model)]
 
 
-def updates_between(before: Sequence[Projections], after: Sequence[Projections]) -> list[Update]:
-    """What finetuning added to keys and values [H, h, d+1], per layer."""
-    return [
-        Update(value=a.value - b.value, key=a.key - b.key)
-        for b, a in zip(before, after, strict=True)
-    ]
-
-
 @contextmanager
 def _evaluating(model: torch.nn.Module) -> Iterator[None]:
     training = [m for m in model.modules() if m.training]
@@ -83,7 +76,8 @@ def gradient_step(model: torch.nn.Module, ids: Sequence[int], rate: float = 1.0)
     """
     if len(ids) < 2:
         raise UserError(f"expected two tokens or more to take a step on, got {len(ids)}; add some")
-    found = _gradients(model, ids)
+    with recording(blocks(model)) as records:
+        found = _gradients(model, ids)
 
     def step(layer: torch.nn.Linear, heads: int) -> Tensor:
         weight = found[id(layer.weight)]
@@ -91,8 +85,12 @@ def gradient_step(model: torch.nn.Module, ids: Sequence[int], rate: float = 1.0)
         return -rate * by_head(weight, bias, heads)
 
     return [
-        Update(value=step(b.v_proj, b.num_heads), key=step(b.k_proj, b.num_heads))
-        for b in blocks(model)
+        Update(
+            value=step(b.v_proj, b.num_heads),
+            key=step(b.k_proj, b.num_heads),
+            examples=record.examples(rate),
+        )
+        for b, record in zip(blocks(model), records, strict=True)
     ]
 
 
@@ -170,7 +168,7 @@ def each_layer(
         p = Projections(query=p.query.to(kind), key=p.key.to(kind), value=p.value.to(kind))
         change = None
         if updates is not None:
-            change = Update(value=updates[i].value.to(kind), key=updates[i].key.to(kind))
+            change = updates[i].to(kind)
         yield LayerCapture(
             projections=p, X_demo=x[:, :n], X=x[:, n:], q=p.query @ x[:, -1:], update=change
         )

@@ -14,7 +14,7 @@ import torch
 
 from empirical import check_files, provenance, records, resume
 from empirical.check_files import CheckProvenance
-from empirical.checking import run_checks
+from empirical.checking import all_statements, run_checks
 from empirical.decoder import LoadedModel
 from empirical.errors import UserError
 from empirical.experiments import (
@@ -24,7 +24,6 @@ from empirical.experiments import (
     prepare,
     run_prepared,
 )
-from empirical.identities import chosen
 from empirical.measure import METRICS, measure
 from empirical.metrics import Undefined
 from empirical.models import load
@@ -194,7 +193,7 @@ def check_task(
         rate=rate,
         states=_dtype(study.model),
         arithmetic=arithmetic,
-        statements=tuple(chosen(None)),
+        statements=all_statements(ready),
         command=command,
     )
     old = check_files.Found(value=None, line="")

@@ -5,6 +5,8 @@ Biases are exact: with a row of ones under the hidden states, [W b][X; 1] = W X 
 n context tokens, m query tokens. Matrices with a head axis are a batch over heads.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,11 +24,35 @@ class Projections:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What an update is made of: `inputs` [d+1, n] over a row of ones, errors [H, h, n] each."""
+
+    inputs: Tensor
+    key_errors: Tensor
+    value_errors: Tensor
+
+    def to(self, dtype: torch.dtype) -> Examples:
+        """A copy in another dtype."""
+        return Examples(
+            inputs=self.inputs.to(dtype),
+            key_errors=self.key_errors.to(dtype),
+            value_errors=self.value_errors.to(dtype),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Update:
-    """Change of [W_V b_V] and [W_K b_K] by finetuning: [H, h, d+1] each."""
+    """Change of [W_V b_V] and [W_K b_K] by finetuning: [H, h, d+1] each, and where it is from."""
 
     value: Tensor
     key: Tensor
+    examples: Examples
+
+    def to(self, dtype: torch.dtype) -> Update:
+        """A copy in another dtype."""
+        return Update(
+            value=self.value.to(dtype), key=self.key.to(dtype), examples=self.examples.to(dtype)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +90,40 @@ def _linear_attention(at: LayerCapture) -> Variables:
     return {"W": v @ k.mT, "E": v_demo, "X": k_demo, "q": at.q}
 
 
+def _pairs(at: LayerCapture) -> Variables:
+    """The demonstrations' keys and values, and W_ZSL."""
+    dual = _linear_attention(at)
+    return {"W": dual["W"], "V": dual["E"], "K": dual["X"]}
+
+
 def _squared_loss_step(at: LayerCapture) -> Variables:
     """A step on the demonstrations' keys and values, from W_ZSL."""
+    return {**_pairs(at), "q": at.q}
+
+
+def _pairs_from_zero(at: LayerCapture) -> Variables:
+    """The demonstrations' keys and values alone."""
     dual = _linear_attention(at)
-    return {"W": dual["W"], "V": dual["E"], "K": dual["X"], "q": at.q}
+    return {"V": dual["E"], "K": dual["X"]}
+
+
+def _regression(at: LayerCapture) -> Variables:
+    """Regression of the demonstrations' values on their keys, from W_ZSL."""
+    dual = _linear_attention(at)
+    return {"W": dual["W"], "X": dual["X"], "T": dual["E"]}
+
+
+def _online_regression(at: LayerCapture) -> Variables:
+    """The same with a rate of 1/|K'|^2, at which no block of steps overshoots.
+
+    Raises:
+        ValueError: when a head's keys are all zero.
+    """
+    found = _regression(at)
+    square = (found["X"] * found["X"]).sum((-2, -1), keepdim=True)
+    if not bool((square > 0).all()):
+        raise ValueError("expected keys that are not all zero, got a head of zeros")
+    return {**found, "gamma": 1 / square}
 
 
 def _finetuning(at: LayerCapture) -> Variables:
@@ -89,18 +145,50 @@ def _finetuning(at: LayerCapture) -> Variables:
     }
 
 
+def _finetuning_by_examples(at: LayerCapture) -> Variables:
+    """The query's tokens under weights moved by the finetuning examples.
+
+    Raises:
+        ValueError: for a capture without an update.
+    """
+    dual = _finetuning(at)
+    assert at.update is not None, "checked by _finetuning"
+    made = at.update.examples
+    return {
+        "W_V": dual["W_V"],
+        "W_K": dual["W_K"],
+        "E_V": made.value_errors,
+        "E_K": made.key_errors,
+        "Z": made.inputs,
+        "X": at.X,
+        "q": at.q,
+    }
+
+
 SITES: Mapping[str, Callable[[LayerCapture], Variables]] = {
     "context-split": _context_split,
     "linear-attention-dual": _linear_attention,
     "squared-loss-step-anywhere": _squared_loss_step,
     "finetuning-dual": _finetuning,
+    "squared-loss-gradient": _regression,
+    "many-steps-squared-loss": _online_regression,
+    "outer-product-sum": _pairs,
+    "linear-loss-step": _pairs,
+    "squared-loss-step-from-zero": _pairs_from_zero,
+    "finetuning-dual-by-examples": _finetuning_by_examples,
 }
 
-NEEDS_UPDATE = frozenset({"finetuning-dual"})
+NEEDS_UPDATE = frozenset({"finetuning-dual", "finetuning-dual-by-examples"})
+
+# Statements about training: they hold for the weights that a real finetuning leaves, which
+# `empirical.finetune_dual` watches.
+TRAINED = ("many-steps-dual", "one-step-dual")
 
 NO_SITE: Mapping[str, str] = {
     "squared-loss-step-from-zsl": "the claim is false and refuted by its witness; on a layer it "
     "would hold only where W_ZSL K' vanishes",
+    "generic-loss-gradient": "its loss is the network above a layer; one-step-dual checks the same "
+    "gradient on the weights that a real step leaves",
 }
 
 

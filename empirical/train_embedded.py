@@ -1,9 +1,9 @@
 """Train the embedded GPT from scratch on generated episodes.
 
-`python -m empirical.train_embedded --out DIR [--seed S] [--threads T]`. A curriculum of
-stages: single words and no template first, then template tokens around them one by one, then
+`python -m empirical.train_embedded --out DIR [--seed S] [--threads T]`. A curriculum of stages
+(`empirical.episodes`): single words without template first, then template tokens around them, then
 synonyms, several words, noise and longer episodes. A stage ends when the running accuracy on
-the second half of the episodes, with the longest template it shows, passes its threshold; the
+the second half of the episodes, under the longest template it shows, passes its threshold; the
 last one runs for a fixed number of steps with a decaying rate. A checkpoint is written every
 100 steps and an interrupted run goes on from it to the same bytes. The folder that results
 loads with `transformers` (safetensors, own byte-level BPE).
@@ -15,93 +15,25 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, XGLMConfig, XGLMForCausalLM
+from transformers import XGLMConfig, XGLMForCausalLM
 
-from empirical.grammar import Shape, generate_prose, generate_rows
-from empirical.tasks import TASKS
+from empirical.episodes import BOS, EOS, IGNORED, PAD, STAGES, Episodes, Stage, build_tokenizer
 
-BOS, PAD, EOS, IGNORED = 0, 1, 2, -100
-LABEL_WORDS = sorted({label for task in TASKS.values() for label in task.labels})
-FULL = 99
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One step of the curriculum.
-
-    A batch shows at most `trim` template tokens on each side of the input, `trim` drawn from
-    `trims` (FULL is the whole template); `inputs` is the range of inputs an episode and
-    `tokens` about the number of tokens a batch. The stage ends when the running accuracy
-    exceeds `threshold`, or after `steps` steps where that is positive.
-    """
-
-    shape: Shape
-    trims: tuple[int, ...]
-    classes: int
-    inputs: tuple[int, int] = (17, 17)
-    tokens: int = 6000
-    threshold: float = 2.0
-    steps: int = 0
-    prose: bool = False
-
-
-STAGES = (
-    Stage(shape=Shape(words=1, class_words=1, synonyms=1), trims=(0,), classes=2, threshold=0.9),
-    Stage(shape=Shape(words=1, class_words=1, synonyms=1), trims=(0, 1), classes=2,
-          threshold=0.9),
-    Stage(shape=Shape(words=1, class_words=1, synonyms=1), trims=(0, 1, 2, 4), classes=3,
-          threshold=0.85),
-    Stage(shape=Shape(words=1, class_words=1, synonyms=2), trims=(1, 4, FULL), classes=3,
-          threshold=0.85),
-    Stage(shape=Shape(words=1, class_words=1), trims=(2, FULL, FULL), classes=5, threshold=0.75),
-    Stage(shape=Shape(words=2, class_words=2), trims=(2, FULL, FULL, FULL), classes=5,
-          threshold=0.75),
-    Stage(shape=Shape(words=4, class_words=3), trims=(FULL,), classes=5, threshold=0.75),
-    Stage(shape=Shape(), trims=(FULL,), classes=5, inputs=(8, 34), tokens=8000, steps=6000,
-          prose=True),
-)  # fmt: skip
-
-
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on generated text; label words with a leading space are single."""
-    rng = np.random.default_rng(0)
-    lines = [" " + " ".join(LABEL_WORDS)] * 200
-    for name, task in TASKS.items():
-        for row in generate_rows(name, 3000, rng):
-            fields = {key: value for key, value in row.items() if key != "label"}
-            lines.append(task.template.format(**fields) + " " + task.labels[int(row["label"])])
-    lines += [generate_prose(rng) for _ in range(6000)]
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(
-        lines,
-        trainers.BpeTrainer(
-            vocab_size=2000,
-            special_tokens=["<s>", "<pad>", "</s>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token="<s>", pad_token="<pad>", eos_token="</s>"
-    )
+EVERY = 100  # steps between checkpoints and lines of the log
 
 
 def build_model(vocabulary: int, generator: torch.Generator) -> XGLMForCausalLM:
     """A miniature of the fairseq dense architecture, matrices ~ N(0, 0.1²) from `generator`."""
     config = XGLMConfig(
-        vocab_size=vocabulary, d_model=64, ffn_dim=128, num_layers=3, attention_heads=4,
+        vocab_size=vocabulary, d_model=64, ffn_dim=128, num_layers=4, attention_heads=4,
         max_position_embeddings=2048, activation_function="gelu", scale_embedding=True,
         dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
         bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=BOS,
@@ -143,177 +75,143 @@ def training_forward(model: XGLMForCausalLM, ids: Tensor) -> Tensor:
     return cast(Tensor, decoder.layer_norm(x))
 
 
-class Episodes:
-    """Draws batches of episodes as token ids [B, T] and label targets [B, T].
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a run depends on."""
 
-    A text's tokens are its words' tokens one after another, as the pre-tokeniser splits at
-    spaces and punctuation; `tests/test_embedded.py` compares with the study's own packing.
-    """
-
-    GROUPS = (("sst2", "sst5", "mr", "subj"), ("agnews",), ("cb",))
-    GROUP_ODDS = (0.6, 0.2, 0.2)
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator) -> None:
-        self.tokenizer, self.rng = tokenizer, rng
-        self.pieces: dict[str, tuple[int, ...]] = {}
-        self.labels = [self.encode(" " + word)[0] for word in LABEL_WORDS]
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of `text`, cached (only single words and template parts come here)."""
-        if text not in self.pieces:
-            self.pieces[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False))
-        return self.pieces[text]
-
-    def _words(self, words: Sequence[str]) -> list[int]:
-        return [token for word in words for token in self.encode(" " + word)]
-
-    def prompt(self, name: str, row: dict[str, str | int], trim: int) -> list[int]:
-        """Tokens of one prompt with at most `trim` template tokens on either side."""
-        template = TASKS[name].template
-        field = "hypothesis" if name == "cb" else "sentence" if name == "sst2" else "text"
-        before, after = template.split(" {" + field + "}")
-        head: list[int] = []
-        if name == "cb":
-            first, *rest = str(row["premise"]).rstrip(".").split()
-            head += [*self.encode(first), *self._words(rest), *self.encode(".")]
-            before = before.removeprefix("{premise}")
-            if trim < FULL:
-                head += self.encode(before)
-            else:
-                before = "." + before
-                head = [*self.encode(first), *self._words(rest), *self.encode(before)]
-        else:
-            head += self.encode(before)
-        tail = self.encode(after)
-        body = self._words(str(row[field]).split())
-        if trim == 0:
-            return body
-        return [*head[-trim:], *body, *tail[-trim:]]
-
-    def episode(self, stage: Stage, name: str, trim: int, n: int) -> tuple[list[int], list[int]]:
-        """Ids and targets of one episode of `n` inputs.
-
-        A target stands where the label's class has been shown before in the episode; where it
-        has not, nothing could tell the label word.
-        """
-        own = [self.encode(" " + word)[0] for word in TASKS[name].labels]
-        classes = self.rng.permutation(len(own))[: stage.classes]
-        words = own
-        if self.rng.random() >= 0.1:
-            words = [self.labels[int(i)] for i in self.rng.permutation(len(self.labels))]
-        ids, targets = [BOS], [IGNORED]
-        seen: set[int] = set()
-        for _ in range(n):
-            label = int(classes[int(self.rng.integers(len(classes)))])
-            row = generate_rows(name, 1, self.rng, stage.shape, label)[0]
-            prompt = self.prompt(name, row, trim)
-            ids += [*prompt, words[label], EOS]
-            goal = words[label] if label in seen else IGNORED
-            targets += [*[IGNORED] * len(prompt), goal, IGNORED]
-            seen.add(label)
-        return ids, targets
-
-    def batch(self, stage: Stage) -> tuple[Tensor, Tensor, int]:
-        """Right-padded ids and targets, and the trim of the batch."""
-        group = self.GROUPS[int(self.rng.choice(len(self.GROUPS), p=self.GROUP_ODDS))]
-        trim = stage.trims[int(self.rng.integers(len(stage.trims)))]
-        low, high = stage.inputs
-        n = int(self.rng.integers(low, high + 1))
-        drawn = [self.episode(stage, group[0], trim, n)]
-        count = max(8, stage.tokens // len(drawn[0][0]))
-        for i in range(1, count):
-            drawn.append(self.episode(stage, group[i % len(group)], trim, n))
-        longest = max(len(ids) for ids, _ in drawn)
-        ids = torch.tensor([i + [PAD] * (longest - len(i)) for i, _ in drawn])
-        targets = torch.tensor([t + [IGNORED] * (longest - len(t)) for _, t in drawn])
-        return ids, targets, trim
-
-    def prose(self, rows: int, length: int) -> Tensor:
-        """Plain generated sentences, ids [rows, length]."""
-        drawn = []
-        for _ in range(rows):
-            ids = [BOS]
-            while len(ids) < length:
-                ids += self.encode_prose(generate_prose(self.rng))
-                ids.append(EOS)
-            drawn.append(ids[:length])
-        return torch.tensor(drawn)
-
-    def encode_prose(self, text: str) -> list[int]:
-        """Token ids of one sentence, not cached."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+    seed: int
+    rate: float
+    prose_weight: float
 
 
-def _save(path: Path, saved: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
+@dataclass(kw_only=True)
+class Run:
+    """A run in progress: step counts, the running accuracy, seconds so far."""
+
+    model: XGLMForCausalLM
+    optimiser: torch.optim.Adam
+    episodes: Episodes
+    state: dict[str, float] = field(
+        default_factory=lambda: {
+            "step": 0, "stage": 0, "began": 0, "running": 0.0, "seconds": 0.0,
+        }
+    )  # fmt: skip
+
+    @property
+    def stage(self) -> Stage:
+        """The present stage."""
+        return STAGES[int(self.state["stage"])]
+
+
+def _text(ids: Tensor) -> Tensor:
+    """Which of ids[:, 1:] are neither padding nor labels, which stand before EOS: [B, T-1]."""
+    following = F.pad(ids[:, 2:], (0, 1), value=PAD)
+    return (ids[:, 1:] != PAD) & (following != EOS)
+
+
+def _losses(run: Run, recipe: Recipe) -> tuple[Tensor, Tensor, float | None]:
+    """Loss on labels, the whole loss, and accuracy on hard targets (None without any)."""
+    ids, targets, hard = run.episodes.batch(run.stage)
+    goal = targets[:, 1:]
+    at = goal != IGNORED
+    states = training_forward(run.model, ids)[:, :-1]
+    logits = run.model.lm_head(states[at])
+    loss = F.cross_entropy(logits, goal[at])
+    total = loss
+    if run.stage.language:
+        text = _text(ids)
+        words = run.model.lm_head(states[text])
+        total = total + run.stage.language * F.cross_entropy(words, ids[:, 1:][text])
+    if run.stage.prose and recipe.prose_weight:
+        text = run.episodes.prose(8, 65)
+        words = run.model.lm_head(training_forward(run.model, text[:, :-1]))
+        total = total + recipe.prose_weight * F.cross_entropy(
+            words.flatten(0, 1), text[:, 1:].flatten()
+        )
+    late = hard[:, 1:][at] != IGNORED
+    if not late.any():
+        return loss, total, None
+    return loss, total, (logits.argmax(-1) == goal[at])[late].float().mean().item()
+
+
+def _step(run: Run, recipe: Recipe) -> float:
+    """One step of Adam, all of whose draws come from (seed, step); the loss on labels."""
+    step, stage = int(run.state["step"]), run.stage
+    run.episodes.rng = np.random.default_rng([recipe.seed, step])
+    loss, total, right = _losses(run, recipe)
+    run.optimiser.zero_grad()
+    total.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    within = step - int(run.state["began"])
+    decay = 1.0 - within / stage.steps if stage.steps else 1.0
+    for group in run.optimiser.param_groups:
+        group["lr"] = recipe.rate * min(1.0, (step + 1) / 100) * max(decay, 0.02)
+    run.optimiser.step()
+    if right is not None:
+        run.state["running"] = 0.97 * run.state["running"] + 0.03 * right
+    run.state["step"] = step + 1
+    return loss.item()
+
+
+def _is_over(run: Run) -> bool:
+    within = int(run.state["step"]) - int(run.state["began"])
+    return run.state["running"] > run.stage.threshold or 0 < run.stage.steps <= within
+
+
+def _save(run: Run, out: Path) -> None:
+    """The checkpoint, written whole or not at all, and the model's folder."""
+    saved = {
+        "model": run.model.state_dict(), "optimiser": run.optimiser.state_dict(),
+        "state": run.state,
+    }  # fmt: skip
+    temporary = out / "checkpoint.tmp"
     torch.save(saved, temporary)
-    os.replace(temporary, path)
+    os.replace(temporary, out / "checkpoint.pt")
+    run.model.save_pretrained(out)
 
 
-def train(out: Path, seed: int, rate: float, prose_weight: float) -> None:
-    """Train through all stages, from the last checkpoint in `out` if there is one."""
-    out.mkdir(parents=True, exist_ok=True)
+def _start(out: Path, recipe: Recipe) -> Run:
+    """A new run, or the one whose checkpoint lies in `out`."""
     tokenizer = build_tokenizer()
     tokenizer.save_pretrained(out)
-    model = build_model(len(tokenizer), torch.Generator().manual_seed(seed))
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.98))
-    state: dict[str, float] = {"step": 0, "stage": 0, "began": 0, "running": 0.0, "seconds": 0.0}
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        state = saved["state"]
-    episodes = Episodes(tokenizer, np.random.default_rng(seed))
-    model.train()
+    model = build_model(len(tokenizer), torch.Generator().manual_seed(recipe.seed))
+    run = Run(
+        model=model,
+        optimiser=torch.optim.Adam(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98)),
+        episodes=Episodes(tokenizer, np.random.default_rng(recipe.seed)),
+    )
+    if (out / "checkpoint.pt").exists():
+        saved = torch.load(out / "checkpoint.pt", weights_only=True)
+        run.model.load_state_dict(saved["model"])
+        run.optimiser.load_state_dict(saved["optimiser"])
+        run.state = saved["state"]
+    return run
+
+
+def train(out: Path, recipe: Recipe) -> None:
+    """Train through all stages, from the last checkpoint in `out` if there is one."""
+    out.mkdir(parents=True, exist_ok=True)
+    run = _start(out, recipe)
+    run.model.train()
     last = time.monotonic()
-    while int(state["stage"]) < len(STAGES):
-        step, stage = int(state["step"]), STAGES[int(state["stage"])]
-        within = step - int(state["began"])
-        episodes.rng = np.random.default_rng([seed, step])
-        ids, targets, trim = episodes.batch(stage)
-        goal = targets[:, 1:]
-        at = goal != IGNORED
-        logits = model.lm_head(training_forward(model, ids)[:, :-1][at])
-        loss = F.cross_entropy(logits, goal[at])
-        total = loss
-        if stage.prose and prose_weight:
-            text = episodes.prose(8, 65)
-            words = model.lm_head(training_forward(model, text[:, :-1]))
-            total = loss + prose_weight * F.cross_entropy(
-                words.flatten(0, 1), text[:, 1:].flatten()
-            )
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        decay = 1.0 - within / stage.steps if stage.steps else 1.0
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * max(decay, 0.02)
-        optimiser.step()
-        if trim == max(stage.trims):
-            late = at.clone()
-            late[:, : at.shape[1] // 2] = False
-            right = (logits.argmax(-1) == goal[at])[late[at]].float().mean().item()
-            state["running"] = 0.97 * state["running"] + 0.03 * right
-        state["step"] = step + 1
-        over = state["running"] > stage.threshold or (stage.steps and within + 1 >= stage.steps)
-        if over or (step + 1) % 100 == 0:
-            state["seconds"] += time.monotonic() - last
-            last = time.monotonic()
-            line = {"step": step + 1, "stage": int(state["stage"]), "loss": round(loss.item(), 4),
-                    "accuracy": round(state["running"], 4),
-                    "seconds": round(state["seconds"])}  # fmt: skip
-            with (out / "training.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+    while int(run.state["stage"]) < len(STAGES):
+        loss = _step(run, recipe)
+        over = _is_over(run)
+        if not (over or int(run.state["step"]) % EVERY == 0):
+            continue
+        run.state["seconds"] += time.monotonic() - last
+        last = time.monotonic()
+        line = {"step": int(run.state["step"]), "stage": int(run.state["stage"]),
+                "loss": round(loss, 4), "accuracy": round(run.state["running"], 4),
+                "seconds": round(run.state["seconds"])}  # fmt: skip
+        with (out / "training.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(line, flush=True)
         if over:
-            state.update(stage=state["stage"] + 1, began=step + 1, running=0.0)
-        if over or (step + 1) % 100 == 0:
-            _save(checkpoint, {"model": model.state_dict(), "optimiser": optimiser.state_dict(),
-                               "state": state})  # fmt: skip
-            model.save_pretrained(out)
-    recipe = {"seed": seed, "rate": rate, "prose_weight": prose_weight, "steps": state["step"],
-              "stages": [asdict(stage) for stage in STAGES]}  # fmt: skip
-    (out / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+            run.state.update(stage=run.state["stage"] + 1, began=run.state["step"], running=0.0)
+        _save(run, out)
+    made = asdict(recipe) | {"steps": run.state["step"], "stages": list(map(asdict, STAGES))}
+    (out / "recipe.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -326,7 +224,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.out, options.seed, options.rate, options.prose_weight)
+    recipe = Recipe(seed=options.seed, rate=options.rate, prose_weight=options.prose_weight)
+    train(options.out, recipe)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,17 @@ import pytest
 import torch
 
 from empirical import check_files
-from empirical.checking import Checks, check_request, real_updates, run_checks, worst
+from empirical.checking import (
+    Checks,
+    all_statements,
+    check_request,
+    real_training,
+    run_checks,
+    worst,
+)
 from empirical.errors import UserError
 from empirical.experiments import Prepared, StudySettings, prepare
-from empirical.identities import LayerCheck, chosen
+from empirical.identities import LayerCheck
 from empirical.jsonfile import plain
 from empirical.metrics import Undefined
 from empirical.tasks import TASKS, FolderSource
@@ -35,7 +42,7 @@ def test_every_statement_layer_and_head_is_checked_once_and_holds(
 ) -> None:
     found = run_checks(model, ready, queries=3, rate=0.05)
     where = [(c.statement, c.layer, c.head) for c in found.checks]
-    every = {(s, i, j) for s in chosen(None) for i in range(2) for j in range(2)}
+    every = {(s, i, j) for s in all_statements(ready) for i in range(2) for j in range(2)}
     assert set(where) == every and len(where) == len(every)
     assert found.refusal is None and len(found.shares) == 3 * 2 * 2 and found.queries == 3
 
@@ -47,7 +54,8 @@ def test_several_queries_give_the_worst_of_each_alone(model: LoadedModel, ready:
         )
         for i in range(3)
     ]
-    for i, c in enumerate(run_checks(model, ready, queries=3, rate=0.05).checks):
+    together = run_checks(model, ready, queries=3, rate=0.05).checks
+    for i, c in enumerate(together):
         assert c.worst_ratio == max(a.checks[i].worst_ratio for a in alone)
         assert c.near_miss_ratio == min(a.checks[i].near_miss_ratio for a in alone)
 
@@ -56,11 +64,12 @@ def test_the_update_is_that_of_sgd_on_the_demonstrations_and_is_undone(
     model: LoadedModel, ready: Prepared
 ) -> None:
     before = {k: v.clone() for k, v in model.model.state_dict().items()}
-    updates = real_updates(model, ready, 0.05)
+    updates = real_training(model, ready, 0.05, "float32").updates()
     assert all(torch.equal(v, before[k]) for k, v in model.model.state_dict().items())
     assert all(bool((u.value != 0).any() and (u.key != 0).any()) for u in updates)
     fewer = dataclasses.replace(ready, shown=ready.shown[:4])
-    for u, v in zip(updates, real_updates(model, fewer, 0.05), strict=True):
+    others = real_training(model, fewer, 0.05, "float32").updates()
+    for u, v in zip(updates, others, strict=True):
         assert not torch.equal(u.value, v.value)  # the last demonstration was a step too
 
 
@@ -68,8 +77,18 @@ def test_a_small_update_is_refused_in_float32_and_decided_in_float64(
     model: LoadedModel, ready: Prepared
 ) -> None:
     narrow = run_checks(model, ready, queries=1, rate=1e-5, arithmetic="float32")
-    assert narrow.refusal is not None and "finetuning-dual" in narrow.refusal
+    assert narrow.refusal is not None and "near miss to be refused" in narrow.refusal
     assert run_checks(model, ready, queries=1, rate=1e-5).refusal is None
+
+
+def test_one_demonstration_leaves_out_what_it_cannot_test(
+    model: LoadedModel, ready: Prepared
+) -> None:
+    one = dataclasses.replace(ready, shown=ready.shown[:1])
+    found = run_checks(model, one, queries=1, rate=0.05)
+    assert found.refusal is None
+    assert "many-steps-dual" in all_statements(ready)
+    assert "many-steps-dual" not in {c.statement for c in found.checks} == set(all_statements(one))
 
 
 def check_of(**change: object) -> LayerCheck:

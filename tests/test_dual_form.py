@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from _draws import Draw, draws, integers, sizes_of, tensors
 from hypothesis import given
 
 from dualform.exact import Exact, ExactOps, exact
@@ -24,6 +23,7 @@ from dualform.rounding import (
     compare,
 )
 from proofs.statements import CATALOGUE, Side, Statement, UnknownStatement, by_id
+from tests._draws import Draw, draws, integers, sizes_of, tensors
 
 TRUE = [s for s in CATALOGUE if s.claim == "true"]
 FALSE = [s for s in CATALOGUE if s.claim == "false"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from empirical import cli, records, reproduce
+from empirical.errors import Refused
 from tests._study import dualform, error_line, save_data, save_model
 from tests._tiny import tiny
 
@@ -23,7 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def proofs_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proving has its own tests and takes its time."""
-    monkeypatch.setattr(cli, "run_proofs", lambda _ids: True)
+    monkeypatch.setattr(cli, "run_proofs", lambda *_: None)
 
 
 def run(model: object, data: Path, out: Path, *more: object):
@@ -42,10 +43,10 @@ def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The results of a run that nothing stopped."""
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "run_proofs", lambda _ids: True)
+        patch.setattr(cli, "run_proofs", lambda *_: None)
         result = run(model, data, out)
     assert result.exit_code == 0 and result.stderr == "", result.stderr
-    for stage in ("identities on 2 layers x 2 heads: 2 in", "select rate 0.01: 14 in",
+    for stage in ("identities on 2 layers x 2 heads: 10 in", "select rate 0.01: 14 in",
                   "zero-shot: 14 in", "in-context, 4 demonstrations: 14 in",
                   "finetuned at rate", "metrics: 1 in"):  # fmt: skip
         assert all(f"{task}: {stage}" in result.stdout for task in ("mr", "cb")), stage
@@ -218,7 +219,10 @@ def test_a_refused_check_stops_the_study_with_status_one(
 def test_a_statement_that_is_not_proved_stops_the_study_with_status_one(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "run_proofs", lambda _ids: False)
+    def not_proved(*_: object) -> None:
+        raise Refused("expected every statement to come out as claimed")
+
+    monkeypatch.setattr(cli, "run_proofs", not_proved)
     line = error_line(run(model, data, tmp_path), 1)
     assert line.startswith("refused: expected every statement to come out as claimed")
     assert not list(tmp_path.iterdir())

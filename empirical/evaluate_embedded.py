@@ -1,0 +1,115 @@
+"""What the embedded GPT learned, on held-out generated examples.
+
+`python -m empirical.evaluate_embedded [--model DIR] --out FILE [--seed S]`. Label words are
+re-assigned at random, so that zero-shot answers can only be at chance; in-context answers must be
+read from k demonstrations. Every draw comes from the seed; training draws come from other streams.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from empirical import metrics, provenance
+from empirical.episodes import LABEL_WORDS
+from empirical.metrics import Proportion
+from empirical.models import LoadedModel, load
+from empirical.prompts import label_tokens, pack, query
+from empirical.settings import in_context, zero_shot
+from empirical.tasks import TASKS, GeneratedSource, Task, shuffled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reassigned:
+    """Accuracy (percent, with Wilson interval) of one task under re-assigned label words."""
+
+    task: str
+    classes: int
+    k: int
+    zero_shot: Proportion
+    in_context: Proportion
+
+
+def reassigned(task: Task, generator: np.random.Generator) -> Task:
+    """The task with label words drawn without replacement from all sixteen."""
+    drawn = generator.permutation(len(LABEL_WORDS))[: len(task.labels)]
+    return replace(task, labels=tuple(LABEL_WORDS[int(i)] for i in drawn))
+
+
+def evaluate_task(
+    model: LoadedModel, task: Task, k: int, n: int, assignments: int, seed: int
+) -> Reassigned:
+    """`n` held-out examples in all, spread over `assignments` draws of label words and of the
+    k demonstrations.
+
+    Raises:
+        ValueError: when `n` is not a multiple of `assignments`.
+    """
+    if n % assignments:
+        raise ValueError(f"expected n to be a multiple of {assignments}, got {n}")
+    source = GeneratedSource(seed=seed, evaluation_rows=n)
+    train, rows = source.rows(task, "train"), source.rows(task, "evaluation")
+    right: dict[str, list[bool]] = {"zsl": [], "icl": []}
+    generator = np.random.default_rng((seed, list(TASKS).index(task.name)))
+    for i in range(assignments):
+        named = reassigned(task, generator)
+        labels = label_tokens(model.encoder, named)
+        shown = [query(model.encoder, named, r) for r in shuffled(train, i)[:k]]
+        queries = [query(model.encoder, named, r) for r in rows[i::assignments]]
+        packed = pack(shown, queries, labels, model.encoder, model.max_length, "strict")
+        zsl = zero_shot(model, queries, labels, named.labels, record=False)
+        icl = in_context(model, queries, labels, named.labels, packed.context, record=False)
+        right["zsl"] += (zsl.predictions == zsl.labels).tolist()
+        right["icl"] += (icl.predictions == icl.labels).tolist()
+    found = {name: metrics.accuracy(np.array(x)) for name, x in right.items()}
+    if not all(isinstance(x, Proportion) for x in found.values()):
+        raise ValueError("expected at least one evaluation example, got none")
+    return Reassigned(
+        task=task.name, classes=len(task.labels), k=k,
+        zero_shot=found["zsl"], in_context=found["icl"],  # type: ignore[arg-type] # checked above
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--k", type=int, default=16)
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--assignments", type=int, default=10)
+    options = parser.parse_args()
+    model = load(options.model)
+    rows = []
+    for task in TASKS.values():
+        row = evaluate_task(
+            model, task, options.k, options.examples, options.assignments, options.seed
+        )
+        rows.append(row)
+        print(f"{row.task}: chance {100 / row.classes:.1f}, zero-shot {row.zero_shot.value:.1f}, "
+              f"in-context {row.in_context.value:.1f}", flush=True)  # fmt: skip
+    out = {
+        "command": f"python -m empirical.evaluate_embedded --seed {options.seed} --k {options.k} "
+        f"--examples {options.examples} --assignments {options.assignments}",
+        "weights_sha256": provenance.weights_sha256(model.model),
+        "versions": provenance.versions(),
+        "label_words": "re-assigned at random",
+        "chance": float(np.mean([100 / r.classes for r in rows])),
+        "zero_shot_mean": float(np.mean([r.zero_shot.value for r in rows])),
+        "in_context_mean": float(np.mean([r.in_context.value for r in rows])),
+        "tasks": [asdict(r) for r in rows],
+    }
+    temporary = options.out.with_suffix(".tmp")
+    temporary.write_text(json.dumps(out, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, options.out)
+    print(f"mean: zero-shot {out['zero_shot_mean']:.1f}, in-context {out['in_context_mean']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
