@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # they load torch, which reading and showing a file does not 
 SCHEMA = 1
 INPUTS = (
     "model", "weights_sha256", "source", "source_sha256", "rule", "seed", "k_asked", "k", "limit",
-    "context_length", "queries", "rate", "states", "arithmetic", "device", "threads", "statements",
-    "versions",
+    "context_length", "queries", "rate", "steps", "states", "arithmetic", "device", "threads",
+    "statements", "versions",
 )  # fmt: skip
 _KEYS = {"schema", "task", "provenance", "counts", "refusal", "summary", "layers"}
 
@@ -32,7 +32,7 @@ class CheckProvenance:
     """Everything that checks depend on.
 
     `states` is the dtype of the forward pass, `arithmetic` that in which both sides were formed
-    from its states; `rate` that of the finetuning update; `statements` those checked.
+    from its states; `rate` and `steps` are of the finetuning; `statements` those checked.
     """
 
     model: str
@@ -47,6 +47,7 @@ class CheckProvenance:
     context_length: int
     queries: int
     rate: float
+    steps: int
     states: str
     arithmetic: str
     device: str

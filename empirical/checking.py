@@ -1,6 +1,6 @@
 """The identities on every layer and head while the model reads a task's demonstrations.
 
-The finetuning update is a real one: one pass of SGD over the same demonstrations, in the arithmetic
+The finetuning update is a real one: SGD on the first of the same demonstrations, in the arithmetic
 of the check. The states are those of the float32 model; they are checked in an arithmetic of
 choice. Its default is float64 on exact copies of states and weights, since the float32 bound cannot
 see the term of second order in a small update that some near misses lack.
@@ -28,8 +28,10 @@ from empirical.identities import (
 )
 from empirical.layers import each_layer
 from empirical.progress import SILENT, Advance, Reporter, ignore
+from empirical.prompts import Query
 from empirical.settings import training_examples
 
+MOST_STEPS = 8
 ARITHMETICS = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -46,23 +48,31 @@ class Checks:
     refusal: str | None
 
 
+def trained_on(ready: Prepared) -> Sequence[Query]:
+    """The demonstrations that the finetuning of a check takes: the first ones, MOST_STEPS at most.
+
+    Comparing the weights of all layers under their bound costs more than training them.
+    """
+    return ready.shown[:MOST_STEPS]
+
+
 def real_training(
     model: LoadedModel, ready: Prepared, rate: float, arithmetic: str, advance: Advance = ignore
 ) -> Training:
-    """One pass of SGD over the demonstrations, watched, in the arithmetic of the check.
+    """SGD on the demonstrations of `trained_on`, watched, in the arithmetic of the check.
 
     `model` is left as it was; in another arithmetic than its own, a copy of it is trained.
 
     Raises:
         UserError: for a bad rate; `DivergedError` when training diverges.
     """
-    examples = training_examples(model, ready.shown, ready.labels)
+    examples = training_examples(model, trained_on(ready), ready.labels)
     return train(in_dtype(model, ARITHMETICS[arithmetic]), examples, rate, advance)
 
 
 def all_statements(ready: Prepared) -> tuple[str, ...]:
     """The ids that `run_checks` checks."""
-    return (*chosen(None), *trained_statements(len(ready.shown)))
+    return (*chosen(None), *trained_statements(len(trained_on(ready))))
 
 
 def worst(checks: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
@@ -129,7 +139,7 @@ def run_checks(
     names, shares = chosen(None), list[SoftmaxShare]()
     kind = ARITHMETICS[arithmetic]
     title = f"{ready.task.name}: identities on {model.n_layers} layers x {model.n_heads} heads"
-    with reporter.stage(title, queries * model.n_layers + 2 * len(ready.shown)) as advance:
+    with reporter.stage(title, queries * model.n_layers + 2 * len(trained_on(ready))) as advance:
         training = real_training(model, ready, rate, arithmetic, advance)
         checks, updates = check_training(training), training.updates()
         for asked in ready.queries[:queries]:

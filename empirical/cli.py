@@ -259,7 +259,7 @@ def reproduce(
     limit: Limit = None,
     rates: Annotated[
         str, typer.Option(help="Finetuning rates to choose from, between commas.")
-    ] = "0.01,0.1,0.5",
+    ] = "0.01,0.03,0.1,0.3",
     draw: Draw = "published",
     threads: Threads = 1,
 ) -> None:

@@ -28,6 +28,7 @@ from empirical.sites import (
 from proofs.statements import Side, by_id
 
 SOFTMAX_SPLIT = "softmax-split"
+STEPS = 8  # of a recurrence over the context, so about an eighth of its tokens a step
 Progress = Callable[[str], None]
 
 
@@ -201,17 +202,18 @@ def _sides(at: LayerCapture, name: str) -> tuple[Tracked, Tracked, Tracked]:
     plain = SITES[name](at)
     v = {key: Tracked(value) for key, value in plain.items()}
     sides = (statement.lhs, statement.rhs, statement.near_miss)
-    left, right, near = (side(TrackedOps(), v) for side in sides)
+    block = -(-at.X_demo.shape[1] // STEPS)
+    left, right, near = (side(TrackedOps(block=block), v) for side in sides)
     # The left side's gradients are autograd's own; the bound is that of the same products.
-    return Tracked(_over_heads(statement.lhs, plain), left.error), right, near
+    return Tracked(_over_heads(statement.lhs, plain, block), left.error), right, near
 
 
-def _over_heads(side: Side, v: Variables) -> Tensor:
+def _over_heads(side: Side, v: Variables, block: int) -> Tensor:
     """A side on plain tensors, each head by itself: those with three axes have heads in front."""
     names = list(v)
 
     def one(*values: Tensor) -> Tensor:
-        made: Tensor = side(TensorOps(), dict(zip(names, values, strict=True)))
+        made: Tensor = side(TensorOps(block=block), dict(zip(names, values, strict=True)))
         return made
 
     axes = tuple(0 if value.dim() == 3 else None for value in v.values())

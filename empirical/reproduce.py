@@ -14,7 +14,7 @@ import torch
 
 from empirical import check_files, provenance, records, resume
 from empirical.check_files import CheckProvenance
-from empirical.checking import all_statements, run_checks
+from empirical.checking import all_statements, run_checks, trained_on
 from empirical.decoder import LoadedModel
 from empirical.errors import UserError
 from empirical.experiments import (
@@ -191,6 +191,7 @@ def check_task(
         **_inputs(study, ready),
         queries=queries,
         rate=rate,
+        steps=len(trained_on(ready)),
         states=_dtype(study.model),
         arithmetic=arithmetic,
         statements=all_statements(ready),

@@ -57,7 +57,7 @@ def checks() -> CheckProvenance:
     shared = {f.name for f in dataclasses.fields(CheckProvenance)}
     given = {k: v for k, v in vars(record().provenance).items() if k in shared}
     return CheckProvenance(
-        **given, queries=1, states="float32", arithmetic="float64", statements=("s",)
+        **given, queries=1, steps=3, states="float32", arithmetic="float64", statements=("s",)
     )
 
 
