@@ -26,13 +26,18 @@ from empirical.tasks import TASKS, GeneratedSource, Task, shuffled
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reassigned:
-    """Accuracy (percent, with Wilson interval) of one task under re-assigned label words."""
+    """Accuracy (percent, with Wilson interval) of one task under re-assigned label words.
+
+    `assignments` holds the zero-shot accuracy under each draw of words, whose spread is wider than
+    that of examples alone: a model prefers some words.
+    """
 
     task: str
     classes: int
     k: int
     zero_shot: Proportion
     in_context: Proportion
+    assignments: tuple[float, ...]
 
 
 def reassigned(task: Task, generator: np.random.Generator) -> Task:
@@ -55,6 +60,7 @@ def evaluate_task(
     source = GeneratedSource(seed=seed, evaluation_rows=n)
     train, rows = source.rows(task, "train"), source.rows(task, "evaluation")
     right: dict[str, list[bool]] = {"zsl": [], "icl": []}
+    each = []
     generator = np.random.default_rng((seed, list(TASKS).index(task.name)))
     for i in range(assignments):
         named = reassigned(task, generator)
@@ -64,6 +70,7 @@ def evaluate_task(
         packed = pack(shown, queries, labels, model.encoder, model.max_length, "strict")
         zsl = zero_shot(model, queries, labels, named.labels, record=False)
         icl = in_context(model, queries, labels, named.labels, packed.context, record=False)
+        each.append(100 * float((zsl.predictions == zsl.labels).mean()))
         right["zsl"] += (zsl.predictions == zsl.labels).tolist()
         right["icl"] += (icl.predictions == icl.labels).tolist()
     found = {name: metrics.accuracy(np.array(x)) for name, x in right.items()}
@@ -71,6 +78,7 @@ def evaluate_task(
         raise ValueError("expected at least one evaluation example, got none")
     return Reassigned(
         task=task.name, classes=len(task.labels), k=k,
+        assignments=tuple(each),
         zero_shot=found["zsl"], in_context=found["icl"],  # type: ignore[arg-type] # checked above
     )  # fmt: skip
 
@@ -83,7 +91,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--k", type=int, default=16)
     parser.add_argument("--examples", type=int, default=500)
-    parser.add_argument("--assignments", type=int, default=10)
+    parser.add_argument("--assignments", type=int, default=50)
     options = parser.parse_args()
     model = load(options.model)
     rows = []
