@@ -111,7 +111,8 @@ def overview_table(values: Sequence[Mapping[str, Any]]) -> Table:
     out = Table(title=Text("Identities while the model reads each task"), title_justify="left")
     for heading in ("task", "layers x heads", "checks", "gap/bound", "near miss", "lambda",
                     "relaxation"):  # fmt: skip
-        out.add_column(Text(heading), justify="left" if heading == "task" else "right")
+        justify = "left" if heading == "task" else "right"
+        out.add_column(Text(heading), justify=justify, overflow="fold")  # type: ignore[arg-type] # literals
     for row in map(overview, values):
         cells = (row.task, row.places, str(row.checks), row.worst, row.near_miss)
         out.add_row(*map(Text, (*cells, row.demonstrations, row.relaxation)))

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Group
@@ -20,7 +21,7 @@ from empirical.published import CITATION, PUBLISHED, TASKS
 from empirical.records import Measurement, Record
 
 REFERENCE = "1.3B"
-LABEL = f"{REFERENCE} published"
+MEAN = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,8 @@ class Layout:
 
 
 _OTHER = (
-    f"Columns '{LABEL}' are another, larger model on the real data sets ({CITATION}); they are "
+    f"Columns '{REFERENCE}' are published numbers of another, larger model on the real data sets "
+    f"({CITATION}); they are "
     "context, not a target that this model should meet."
 )
 
@@ -69,9 +71,9 @@ LAYOUTS = (
             Column(heading="ZSL", metric="zsl_accuracy", digits=1, interval=True),
             Column(heading="FT", metric="ft_accuracy", digits=1, interval=True),
             Column(heading="ICL", metric="icl_accuracy", digits=1, interval=True),
-            Column(heading=f"ZSL {LABEL}", metric="ZSL_acc", digits=1, published=True),
-            Column(heading=f"FT {LABEL}", metric="FT_acc", digits=1, published=True),
-            Column(heading=f"ICL {LABEL}", metric="ICL_acc", digits=1, published=True),
+            Column(heading=f"ZSL, {REFERENCE}", metric="ZSL_acc", digits=1, published=True),
+            Column(heading=f"FT, {REFERENCE}", metric="FT_acc", digits=1, published=True),
+            Column(heading=f"ICL, {REFERENCE}", metric="ICL_acc", digits=1, published=True),
         ),
         notes=(
             _OTHER,
@@ -92,7 +94,7 @@ LAYOUTS = (
                 counts=True,
             ),
             Column(heading="reverse", metric="rec2ftp_reverse", digits=1, counts=True),
-            Column(heading=f"Rec2FTP {LABEL}", metric="Rec2FTP", digits=2, published=True),
+            Column(heading=f"Rec2FTP, {REFERENCE}", metric="Rec2FTP", digits=2, published=True),
         ),
         notes=(
             _OTHER,
@@ -109,8 +111,10 @@ LAYOUTS = (
             Column(heading="random", metric="sim_aou_random", digits=3),
             Column(heading="noise floor", metric="sim_aou_floor", digits=3),
             Column(heading="unnormalised", metric="sim_aou_unnormalised", digits=3),
-            Column(heading=f"SimAOU {LABEL}", metric="SimAOU", digits=3, published=True),
-            Column(heading=f"random {LABEL}", metric="SimAOU_random", digits=3, published=True),
+            Column(heading=f"SimAOU, {REFERENCE}", metric="SimAOU", digits=3, published=True),
+            Column(
+                heading=f"random, {REFERENCE}", metric="SimAOU_random", digits=3, published=True
+            ),
         ),
         notes=(
             _OTHER,
@@ -128,8 +132,8 @@ LAYOUTS = (
             Column(heading="after FT", metric="sim_am_after", digits=3, interval=True),
             Column(heading="after - before", metric="sim_am_difference", digits=3, interval=True),
             Column(heading="SimAM-delta", metric="sim_am_delta", digits=3),
-            Column(heading=f"before {LABEL}", metric="SimAM_before", digits=3, published=True),
-            Column(heading=f"after {LABEL}", metric="SimAM_after", digits=3, published=True),
+            Column(heading=f"before, {REFERENCE}", metric="SimAM_before", digits=3, published=True),
+            Column(heading=f"after, {REFERENCE}", metric="SimAM_after", digits=3, published=True),
         ),
         notes=(
             _OTHER,
@@ -171,6 +175,30 @@ def _cell(column: Column, record: Record) -> str:
     return "not measured" if found is None else _measured(column, found)
 
 
+def _mean(column: Column, records: Sequence[Record]) -> str:
+    """The unweighted mean over tasks, of ours or of the published model."""
+    values: list[Number | None] = []
+    for r in records:
+        found = r.metrics.get(column.metric)
+        published = PUBLISHED[REFERENCE].get(column.metric, {}).get(r.task)
+        values.append(published if column.published else None if found is None else found.value)
+    known = [x for x in values if x is not None and not isinstance(x, Undefined)]
+    if len(known) < len(values):
+        return f"of {len(known)} tasks only" if known else "undefined"
+    return _number(sum(known) / len(known), column.digits)
+
+
+def _rows(layout: Layout, records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
+    """A row for each record, and one of means below a model that has several tasks."""
+    rows = []
+    for model, group in groupby(records, key=lambda r: r.provenance.model):
+        own = list(group)
+        rows += [(model, r.task, *(_cell(c, r) for c in layout.columns)) for r in own]
+        if len(own) > 1:
+            rows.append((model, MEAN, *(_mean(c, own) for c in layout.columns)))
+    return tuple(rows)
+
+
 def _order(record: Record) -> tuple[str, int, str]:
     place = TASKS.index(record.task) if record.task in TASKS else len(TASKS)
     return record.provenance.model, place, record.task
@@ -203,9 +231,7 @@ def build(records: Sequence[Record]) -> tuple[Table, ...]:
             id=layout.id,
             title=layout.title,
             headings=("model", "task", *(c.heading for c in layout.columns)),
-            rows=tuple(
-                (r.provenance.model, r.task, *(_cell(c, r) for c in layout.columns)) for r in rows
-            ),
+            rows=_rows(layout, rows),
             notes=(*layout.notes, *_excluded(layout, rows)),
         )
         for layout in LAYOUTS
@@ -213,13 +239,23 @@ def build(records: Sequence[Record]) -> tuple[Table, ...]:
 
 
 def to_rich(table: Table) -> Group:
-    """A terminal table; cells are plain text, never markup."""
-    out = RichTable(title=Text(table.title), title_justify="left")
-    for i, heading in enumerate(table.headings):
-        out.add_column(Text(heading), justify="left" if i < 2 else "right")
+    """A terminal table; cells are plain text, never markup. A single model goes into the title.
+
+    The note that all tables share is left to `write_all`, which adds it once.
+    """
+    models = {row[0] for row in table.rows}
+    skip = 1 if len(models) == 1 else 0
+    title = f"{table.title}: {models.pop()}" if skip else table.title
+    out = RichTable(title=Text(title), title_justify="left")
+    for i, heading in enumerate(table.headings[skip:], skip):
+        left = "left" if i < 2 else "right"
+        out.add_column(Text(heading), justify=left, overflow="fold")  # type: ignore[arg-type] # literals
     for row in table.rows:
-        out.add_row(*(Text(cell) for cell in row))
-    return Group(out, *(Text(note, style="dim") for note in table.notes), Text(""))
+        if row[1] == MEAN:
+            out.add_section()
+        out.add_row(*(Text(cell) for cell in row[skip:]))
+    notes = [Text(note, style="dim") for note in table.notes if note != _OTHER]
+    return Group(out, *notes, Text(""))
 
 
 def _markdown_text(text: str) -> str:
@@ -324,4 +360,4 @@ def write_all(records: Sequence[Record], out_dir: Path) -> tuple[Group, ...]:
     }
     for name, text in texts.items():
         write_text(folder / name, text())
-    return tuple(map(to_rich, tables))
+    return (*map(to_rich, tables), Group(Text(_OTHER, style="dim")))

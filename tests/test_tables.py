@@ -14,6 +14,7 @@ from rich.console import Console
 from empirical import tables
 from empirical.errors import UserError
 from empirical.metrics import Undefined
+from empirical.published import TASKS
 from empirical.records import Measurement
 from tests._records import record
 
@@ -40,13 +41,34 @@ def test_the_four_tables_hold_ours_beside_the_published(records):
     assert list(found) == ["accuracy", "rec2ftp", "sim_aou", "sim_am"]
     row = dict(zip(found["rec2ftp"].headings, found["rec2ftp"].rows[0], strict=True))
     ours = records[2].metrics["rec2ftp"]
-    assert row["Rec2FTP 1.3B published"] == "91.84"
+    assert row["Rec2FTP, 1.3B"] == "91.84"
     assert row["Rec2FTP"] == (
         f"{ours.value:.1f} [{ours.low:.1f}, {ours.high:.1f}] {ours.numerator}/{ours.denominator}"
     )
     accuracy = dict(zip(found["accuracy"].headings, found["accuracy"].rows[0], strict=True))
-    assert accuracy["ICL 1.3B published"] == "92.7"
+    assert accuracy["ICL, 1.3B"] == "92.7"
     assert found["accuracy"].rows[2][-1] == "not published"
+
+
+def test_means_over_the_six_tasks_are_the_printed_averages_and_gaps_are_named(records):
+    six = [record(task, seed=i) for i, task in enumerate(TASKS)]
+    found = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in tables.build(six)}
+    assert found["rec2ftp"]["task"] == "mean"
+    assert found["rec2ftp"]["Rec2FTP, 1.3B"] == "85.56"  # the paper's own average
+    ours = [r.metrics["sim_aou"].value for r in six]
+    assert found["sim_aou"]["SimAOU"] == f"{sum(ours) / 6:.3f}"
+    assert all(t.rows[-1][1] == "sst2" for t in tables.build(six[:1]))  # one task has no mean
+    gaps = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in tables.build(records)}
+    assert gaps["rec2ftp"]["Rec2FTP"] == "of 2 tasks only"
+
+
+def test_a_single_model_stands_in_the_title_and_the_shared_note_comes_once(records, tmp_path):
+    console = Console(width=80, record=True, file=io.StringIO())
+    for shown in tables.write_all(records, tmp_path):
+        console.print(shown)
+    text = " ".join(console.export_text().split())
+    assert text.count("another, larger model") == 1 and "…" not in text
+    assert text.count("tiny_model|1") == len(tables.LAYOUTS)
 
 
 def test_undefined_is_shown_with_its_reason_and_never_as_zero(records):
@@ -65,7 +87,7 @@ def test_notes_name_the_floor_the_base_rate_and_the_before_value(records):
 def test_markdown_has_as_many_bars_in_every_row(records):
     for table in tables.build(records):
         lines = [x for x in tables.to_markdown(table).splitlines() if x.startswith("|")]
-        assert len(lines) == 2 + len(records)
+        assert len(lines) == 2 + len(records) + 1  # the means
         counts = {len(re.findall(r"(?<!\\)\|", x)) for x in lines}
         assert counts == {len(table.headings) + 1}
 
