@@ -68,7 +68,7 @@ def test_a_single_model_stands_in_the_title_and_the_shared_note_comes_once(recor
         console.print(shown)
     text = " ".join(console.export_text().split())
     assert text.count("another, larger model") == 1 and "…" not in text
-    assert text.count("tiny_model|1") == len(tables.LAYOUTS)
+    assert text.count(": tiny_model|1 ┏") == len(tables.LAYOUTS)
 
 
 def test_undefined_is_shown_with_its_reason_and_never_as_zero(records):
