@@ -1,0 +1,53 @@
+"""The README shows what the committed results hold, and only commands that exist."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from empirical import check_files, display, records, tables
+from tests._study import dualform
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "docs" / "results"
+
+
+def rendered(shown: object) -> str:
+    """As on a terminal of 80 columns, without spaces at the ends of lines."""
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(shown)
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
+
+
+@pytest.mark.parametrize("index", range(len(tables.LAYOUTS)), ids=lambda i: tables.LAYOUTS[i].id)
+def test_each_table_in_the_readme_is_that_of_the_committed_records(index: int) -> None:
+    table = tables.build(records.read_all(RESULTS / "embedded"))[index]
+    text = rendered(tables.to_rich(table))
+    body = text[: text.rindex("┘") + 1]
+    assert body in README
+
+
+def test_the_overview_of_the_checks_is_that_of_the_committed_files() -> None:
+    values = [check_files.read(RESULTS / "embedded" / f"checks-embedded-{t}.json")
+              for t in ("sst2", "sst5", "mr", "subj", "agnews", "cb")]  # fmt: skip
+    assert rendered(display.overview_table(values)).strip() in README
+
+
+@pytest.mark.parametrize("folder", sorted(p.name for p in RESULTS.iterdir() if p.is_dir()))
+def test_committed_tables_are_those_of_the_committed_records(folder: str, tmp_path: Path) -> None:
+    tables.write_all(records.read_all(RESULTS / folder), tmp_path)
+    for name in ("tables.md", "tables.csv", "tables.tex"):
+        assert (tmp_path / name).read_bytes() == (RESULTS / folder / name).read_bytes()
+
+
+def test_commands_in_the_readme_exist() -> None:
+    named = set(re.findall(r"^(?:\.venv/bin/)?dualform ([a-z]+)", README, re.M))
+    assert {"prove", "check", "reproduce", "report"} <= named
+    for name in named:
+        assert dualform(name, "--help").exit_code == 0
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make ([a-z]+)", README, re.M):
+        assert f"\n{target}:" in makefile
