@@ -8,8 +8,9 @@ from typing import Any
 import sympy as sp
 
 from proofs.derivations import DERIVATIONS
+from proofs.induction import check
 from proofs.statements import Side, Statement
-from proofs.steps import Part, WrongStep, check
+from proofs.steps import Part, WrongStep
 from proofs.symbolic import ExplicitOps, GradientDisagreement
 from proofs.terms import ShapeError
 
@@ -45,14 +46,16 @@ def prove(statement: Statement, rhs: Side | None = None) -> Verdict:
         gap = witness_gap(statement)
         status = "undecided" if gap == sp.zeros(*gap.shape) else "refuted(witness)"
         detail = f"lhs - rhs = {gap.tolist()} at the witness"
+    elif statement.id not in DERIVATIONS:
+        status, detail = "undecided", f"no derivation for {statement.id}"
     else:
         try:
             parts = check(statement, DERIVATIONS[statement.id], rhs)
             status, detail = "proved(all sizes)", _rules(parts)
-        except KeyError:
-            status, detail = "undecided", f"no derivation for {statement.id}"
         except (WrongStep, GradientDisagreement, ShapeError, NotImplementedError) as error:
             status, detail = "undecided", str(error)
+        except RecursionError:
+            status, detail = "undecided", f"a rule did not come to an end in {statement.id}"
     seconds = time.perf_counter() - start
     return Verdict(id=statement.id, status=status, detail=detail, seconds=seconds, parts=parts)
 

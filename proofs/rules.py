@@ -91,9 +91,13 @@ def _flipped(node: Flat) -> Flat:
 
 
 def _leads_negative(node: Flat) -> bool:
-    """Whether the sum's first term, signs ignored, has a minus sign; one of A, -A has."""
-    first: Flat = min(node[1:], key=lambda a: repr(a[1] if a[0] == "neg" else a))
-    return bool(first[0] == "neg")
+    """Whether the sum's first term, signs ignored, comes with a minus sign alone.
+
+    Of A and -A at most one has; a sum in which that term comes with both signs has not.
+    """
+    bare = [(repr(a[1]), True) if a[0] == "neg" else (repr(a), False) for a in node[1:]]
+    first = min(name for name, _ in bare)
+    return all(negative for name, negative in bare if name == first)
 
 
 def _scalars(node: Flat) -> Flat | None:
@@ -136,6 +140,8 @@ def _width(node: Flat) -> str | None:
         return str(node[3])
     if kind in ("neg", "scale", "sum", "product"):
         return _width(node[-1])
+    if kind == "output_gradient":
+        return _width(node[1])
     if kind == "T":
         return str(node[1][2]) if node[1][0] in ("symbol", "zero") else None
     return None
@@ -148,10 +154,10 @@ def _blocks(node: Flat) -> Flat | None:
         return None
     for i, (a, b) in enumerate(zip(node[1:], node[2:], strict=False), 1):
         if a[0] == "hcat" and b[0] == "T" and b[1][0] == "hcat" and len(a) == len(b[1]):
-            # Blocks of unequal widths give an ill-typed sum, which no written side can equal.
-            terms = (
-                _regroup(("product", x, ("T", y))) for x, y in zip(a[1:], b[1][1:], strict=True)
-            )
+            pairs = list(zip(a[1:], b[1][1:], strict=True))
+            if any(_width(x) is None or _width(x) != _width(y) for x, y in pairs):
+                continue
+            terms = (_regroup(("product", x, ("T", y))) for x, y in pairs)
             return _around(node, i, ("sum", *terms), 2)
         if b[0] == "hcat" and a[0] != "hcat":
             made = ("hcat", *(_regroup(("product", a, block)) for block in b[1:]))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from proofs.rules import Rule
-from proofs.rules import hypothesis as hypothesis_rule
-from proofs.statements import Side, Statement
+from proofs.statements import Side
 from proofs.symbolic import equal
-from proofs.terms import Dim, Term, TermOps, dim, symbol, variables
-
-EMPTY: Dim = ()
+from proofs.terms import Term, TermOps
 
 
 class WrongStep(AssertionError):
@@ -39,7 +36,9 @@ class Induction:
     """Chains for no examples and for one more block of b examples.
 
     In them a recurrence is what it is by definition: its start, or one step from the state `S_n`
-    after the first n examples; `v["x"]` etc. are the new blocks, `v["E_n"]` the errors so far.
+    after the first n examples. The steps see, beside the statement's variables, `v["E_0"]` (what
+    was collected over no examples), or `v["S_n"]`, `v["E_n"]`, the examples so far `v["X_n"]` and
+    the new block `v["x"]` for each of `columns`. See `proofs.induction`.
     """
 
     columns: tuple[str, ...]
@@ -64,56 +63,6 @@ class Part:
 
     heading: str
     lines: tuple[Line, ...]
-
-
-class BaseOps(TermOps):
-    """Recurrences over no examples."""
-
-    def fold(self, step: Callable[..., Any], start: Term, *columns: Term) -> Term:
-        """The start."""
-        return start
-
-    def collect(
-        self, column: Callable[..., Any], step: Callable[..., Any], start: Term, *columns: Term
-    ) -> Term:
-        """A matrix without columns."""
-        made = super().collect(column, step, start, *columns)
-        return symbol("E_0", made.shape[0], EMPTY)
-
-
-class NextOps(TermOps):
-    """Recurrences over n examples and a block of b more, given the state after n."""
-
-    def __init__(self, blocks: Mapping[str, Term]) -> None:
-        self.blocks = blocks
-
-    def _new(self, columns: tuple[Term, ...]) -> list[Term]:
-        return [self.blocks[c.args[0].name] for c in columns]
-
-    def fold(self, step: Callable[..., Any], start: Term, *columns: Term) -> Term:
-        """One step from S_n."""
-        made: Term = step(symbol("S_n", *start.shape), *self._new(columns))
-        return made
-
-    def collect(
-        self, column: Callable[..., Any], step: Callable[..., Any], start: Term, *columns: Term
-    ) -> Term:
-        """The columns so far, and those of the new block."""
-        made: Term = column(symbol("S_n", *start.shape), *self._new(columns))
-        return self.hcat(symbol("E_n", made.shape[0], dim("n")), made)
-
-
-class _SoFarOps(TermOps):
-    """The closed form for the first n examples."""
-
-    def fold(self, step: Callable[..., Any], start: Term, *columns: Term) -> Term:
-        return symbol("S_n", *start.shape)
-
-    def collect(
-        self, column: Callable[..., Any], step: Callable[..., Any], start: Term, *columns: Term
-    ) -> Term:
-        made = super().collect(column, step, start, *columns)
-        return symbol("E_n", made.shape[0], dim("n"))
 
 
 def check_chain(
@@ -149,44 +98,3 @@ def check_chain(
     if lines[-1].term != ends[1](ops, v):
         raise WrongStep(f"expected {where} to end at the right side, it ends elsewhere")
     return tuple(lines)
-
-
-def check(
-    statement: Statement, derivation: Derivation, rhs: Side | None = None
-) -> tuple[Part, ...]:
-    """The derivation's chains, checked; `rhs` in place of the statement's own right side.
-
-    Raises:
-        WrongStep: see `check_chain`.
-    """
-    ends = (statement.lhs, rhs or statement.rhs)
-    v = variables(statement)
-    if isinstance(derivation, Direct):
-        lines = check_chain(TermOps(), v, ends, derivation.steps, statement.id)
-        return (Part(heading="", lines=lines),)
-    base_v = dict(v)
-    for c in derivation.columns:
-        base_v[c] = symbol(f"{c}_0", v[c].shape[0], EMPTY)
-    base = check_chain(BaseOps(), base_v, ends, derivation.base, f"{statement.id} (no examples)")
-    blocks = {c: symbol(c.lower(), v[c].shape[0], dim("b")) for c in derivation.columns}
-    ops = NextOps(blocks)
-    joined = {c: ops.hcat(v[c], blocks[c]) for c in derivation.columns}
-    state = symbol("S_n", *ends[0](TermOps(), v).shape)
-    closed = ends[1](_SoFarOps(), v)
-    extra = {b.name: b for b in blocks.values()} | {"S_n": state, "closed": closed}
-    extra |= {f"{c}_n": v[c] for c in derivation.columns}
-    extra["E_n"] = symbol("E_n", state.shape[0], dim("n"))
-    if _mentions(closed, state):
-        raise WrongStep(f"expected a closed form in {statement.id}, got the recurrence itself")
-    lines = check_chain(
-        ops, {**v, **joined, **extra}, ends, derivation.step,
-        f"{statement.id} (one more block)", hypothesis_rule(state, closed),
-    )  # fmt: skip
-    return (
-        Part(heading="no examples", lines=base),
-        Part(heading="one more block", lines=lines),
-    )
-
-
-def _mentions(term: Term, other: Term) -> bool:
-    return term == other or any(_mentions(a, other) for a in term.args)

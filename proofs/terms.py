@@ -21,6 +21,7 @@ Dim = tuple[str, ...]
 Shape = tuple[Dim, Dim]
 ONE: Dim = ("1",)
 SCALAR: Shape = ((), ())
+BLOCK: Dim = (".b",)  # the size of a block of examples
 
 
 class ShapeError(TypeError):
@@ -94,8 +95,21 @@ def symbol(name: str, rows: Dim, columns: Dim) -> Term:
     return Term("symbol", (), (rows, columns), name)
 
 
+def internal(name: str, rows: Dim, columns: Dim) -> Term:
+    """A symbol of this package's own; its leading point keeps it apart from any variable."""
+    return symbol(f".{name}", rows, columns)
+
+
 def variables(statement: Statement) -> Mapping[str, Term]:
-    """The statement's variables as symbols."""
+    """The statement's variables as symbols.
+
+    Raises:
+        ShapeError: for a name or size that could be taken for an internal one.
+    """
+    names = [*statement.variables, *(d for s in statement.variables.values() for d in s)]
+    bad = [name for name in names if name.startswith(".")]
+    if bad:
+        raise ShapeError(f"expected names without a leading point in {statement.id}, got {bad}")
     return {
         name: symbol(name, dim(rows), dim(columns))
         for name, (rows, columns) in statement.variables.items()
@@ -112,8 +126,14 @@ def substitute(term: Term, old: Term, new: Term) -> Term:
 class TermOps:
     """Builds trees."""
 
+    @staticmethod
+    def _matrices(*terms: Term) -> None:
+        if any(t.is_scalar for t in terms):
+            raise ShapeError("expected matrices, got a scalar; only sums and signs take scalars")
+
     def hcat(self, *blocks: Term) -> Term:
         """Blocks side by side."""
+        self._matrices(*blocks)
         for other in blocks[1:]:
             _fit(blocks[0].shape[0] == other.shape[0], "side by side", blocks[0], other)
         columns = tuple(sorted(d for b in blocks for d in b.shape[1]))
@@ -126,15 +146,18 @@ class TermOps:
 
     def zeros_like(self, a: Term) -> Term:
         """The zero matrix of A's shape."""
+        self._matrices(a)
         return Term("zero", (), a.shape)
 
     def inner(self, a: Term, b: Term) -> Term:
         """<A, B>."""
+        self._matrices(a, b)
         _fit(a.shape == b.shape, "an inner product", a, b)
         return Term("inner", (a, b), SCALAR)
 
     def half_square(self, a: Term) -> Term:
         """|A|^2 / 2."""
+        self._matrices(a)
         return Term("half_square", (a,), SCALAR)
 
     def loss(self, outputs: Term, targets: Term) -> Term:
@@ -149,15 +172,15 @@ class TermOps:
 
     def grad(self, f: Callable[[Term], Term], at: Term) -> Term:
         """The gradient of f, kept as such."""
-        bound = symbol("U", *at.shape)
+        bound = internal("U", *at.shape)
         body = f(bound)
         if not body.is_scalar:
             raise ShapeError(f"expected a scalar function, got {_shape(body.shape)}")
         return Term("gradient", (bound, body, at), at.shape)
 
     def _blocks(self, start: Term, columns: tuple[Term, ...]) -> tuple[Term, tuple[Term, ...]]:
-        state = symbol("S", *start.shape)
-        block = tuple(symbol(f"{c.name.lower()}_t", c.shape[0], dim("b")) for c in columns)
+        state = internal("S", *start.shape)
+        block = tuple(internal(f"{c.name.lower()}_t", c.shape[0], BLOCK) for c in columns)
         return state, block
 
     def fold(self, step: Callable[..., Any], start: Term, *columns: Term) -> Term:

@@ -20,7 +20,6 @@ NAMES = {
     "D_V": r"{\Delta W_V}",
     "D_K": r"{\Delta W_K}",
     "gamma": r"\gamma",
-    "x_t": "{x_t}", "t_t": "{t_t}", "v_t": "{v_t}", "k_t": "{k_t}",
 }  # fmt: skip
 SUM, PRODUCT, ATOM = 1, 2, 3
 EQUATIONS = {
@@ -85,9 +84,11 @@ def _collect(args: Sequence[Term]) -> str:
 
 
 def _name(name: str) -> str:
-    base, _, index = name.rpartition("_")
-    if base in ("S", "E") or name.endswith(("_0", "_n")):
-        return f"{{{NAMES.get(base, base)}_{index}}}"
+    """A symbol's name; one of this package's own stands in braces, for a transpose may follow."""
+    own = name.startswith(".")
+    base, _, index = name.removeprefix(".").rpartition("_")
+    if own:
+        return f"{{{NAMES.get(base, base)}_{index}}}" if base else index
     return NAMES.get(name, name)
 
 

@@ -1,6 +1,7 @@
 """Proofs for all sizes, step by step; wrong steps, wrong rules and silent zeros are refused."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import sympy as sp
@@ -8,6 +9,7 @@ import sympy as sp
 from proofs import symbolic
 from proofs.calculus import gradient
 from proofs.derivations import DERIVATIONS
+from proofs.induction import check
 from proofs.prove import as_claimed, prove
 from proofs.rules import (
     BLOCKS,
@@ -22,7 +24,7 @@ from proofs.rules import (
     Rule,
 )
 from proofs.statements import CATALOGUE, Side, Statement, by_id
-from proofs.steps import Derivation, Direct, Induction, Step, WrongStep, check
+from proofs.steps import Derivation, Direct, Induction, Step, WrongStep
 from proofs.symbolic import GradientDisagreement, equal, is_zero, to_sympy
 from proofs.terms import ShapeError, Term, TermOps, dim, symbol, variables
 
@@ -196,14 +198,150 @@ def test_a_step_that_a_broken_rule_lets_pass_is_refused_by_sympy(
         check(statement, forged, statement.near_miss)
 
 
-def test_an_induction_cannot_assume_what_it_has_to_show() -> None:
-    statement = by_id("outer-product-sum")
-    good = DERIVATIONS["outer-product-sum"]
-    assert isinstance(good, Induction)
-    with pytest.raises(WrongStep, match="a closed form"):
-        check(dataclasses.replace(statement, rhs=statement.lhs), dataclasses.replace(
-            good, base=(Step(REGROUP, statement.lhs),), step=(Step(REGROUP, statement.lhs),)
-        ))  # fmt: skip
+MANY = by_id("many-steps-dual")
+
+
+def _step(ops: Any, v: Any) -> Any:
+    return lambda W, x, t: W - ops.scale(v["gamma"], ops.grad(lambda U: ops.loss(U @ x, t), W))
+
+
+def _error(ops: Any, v: Any) -> Any:
+    return lambda W, x, t: -ops.scale(v["gamma"], ops.output_gradient(W @ x, t))
+
+
+def _summed(walk: Any, start: Any) -> Side:
+    """W + E X^T with E collected along another walk, or from another start."""
+    return lambda ops, v: (
+        v["W"] + ops.collect(_error(ops, v), walk(ops, v), start(ops, v), v["X"], v["T"]) @ v["X"].T
+    )
+
+
+def _start(ops: Any, v: Any) -> Any:
+    return v["W"]
+
+
+OTHER_WALKS: dict[str, Side] = {
+    "weights that never move": _summed(lambda ops, v: lambda W, x, t: W, _start),
+    "a start at zero": _summed(_step, lambda ops, v: ops.zeros_like(v["W"])),
+    "the recurrence itself": MANY.lhs,
+    "two things collected": lambda ops, v: (
+        _summed(_step, _start)(ops, v)
+        + ops.collect(
+            lambda W, x, t: W @ x, _step(ops, v), v["W"], v["X"], v["T"]
+        ) @ ops.zeros_like(v["X"]).T
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(OTHER_WALKS))
+def test_what_is_collected_along_another_recurrence_is_refused(name: str) -> None:
+    with pytest.raises(WrongStep, match="the induction of many-steps-dual"):
+        check(MANY, DERIVATIONS[MANY.id], OTHER_WALKS[name])
+
+
+def claim(lhs: Side, rhs: Side, **variables_: tuple[str, str]) -> Statement:
+    shapes: dict[str, tuple[str, str]] = {"W": ("h", "h"), "X": ("h", "n"), **variables_}
+    return Statement(
+        id="forged", title="", source="", variables=shapes, lhs=lhs, rhs=rhs, near_miss=None
+    )
+
+
+BASE = (Step(CANCEL, lambda ops, v: v["W"] + v["X"] @ v["X"].T),)
+NEXT = (
+    Step("hypothesis", lambda ops, v: v["W"] + v["X_n"] @ v["X_n"].T + v["x"] @ v["x"].T),
+    Step(BLOCKS, lambda ops, v: v["W"] + ops.hcat(v["X_n"], v["x"]) @ ops.hcat(v["X_n"], v["x"]).T),
+)
+
+
+def test_the_forgeries_below_have_a_true_neighbour() -> None:
+    good = claim(
+        lambda ops, v: ops.fold(lambda S, x: S + x @ x.T, v["W"], v["X"]),
+        lambda ops, v: v["W"] + v["X"] @ v["X"].T,
+    )
+    assert len(check(good, Induction(("X",), BASE, NEXT))) == 2
+
+
+FORGED = {
+    "a function of the recurrence": (
+        lambda ops, v: -ops.fold(lambda S, x: -S - x @ x.T, v["W"], v["X"]),
+        lambda ops, v: -v["W"] + v["X"] @ v["X"].T,
+        {},
+        "a recurrence alone",
+    ),
+    "a start that sees all examples": (
+        lambda ops, v: ops.fold(lambda S, x: S + x @ x.T, v["X"] @ v["X"].T, v["X"]),
+        lambda ops, v: v["X"] @ v["X"].T,
+        {},
+        "do not see all examples",
+    ),
+    "a step that sees all examples": (
+        lambda ops, v: ops.fold(lambda S, x: S + v["X"] @ v["X"].T, v["W"], v["X"]),
+        lambda ops, v: v["W"] + v["X"] @ v["X"].T,
+        {},
+        "do not see all examples",
+    ),
+    "examples left out of the induction": (
+        lambda ops, v: ops.fold(lambda S, x: S + x @ x.T, v["W"], v["X"]),
+        lambda ops, v: v["W"] + v["Y"] @ v["Y"].T,
+        {"Y": ("h", "n")},
+        "no other matrix of n examples",
+    ),
+    "a variable named like the block": (
+        lambda ops, v: ops.fold(lambda S, x: S + v["x"] @ v["x"].T, v["W"], v["X"]),
+        lambda ops, v: v["W"] + v["X"] @ v["X"].T,
+        {"x": ("h", "1")},
+        "other names than .'x'.",
+    ),
+    "a variable named like the state": (
+        lambda ops, v: ops.fold(lambda S, x: v["S_n"] + x @ x.T, v["W"], v["X"]),
+        lambda ops, v: v["W"] + v["X"] @ v["X"].T,
+        {"S_n": ("h", "h")},
+        "other names than .'S_n'.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(FORGED))
+def test_a_forged_induction_is_refused(name: str) -> None:
+    lhs, rhs, more, words = FORGED[name]
+    base = (Step(REGROUP, rhs),) if "start" in name or "function" in name else BASE
+    with pytest.raises(WrongStep, match=words):
+        check(claim(lhs, rhs, **more), Induction(("X",), base, NEXT))
+
+
+def test_a_variable_named_like_the_bound_one_is_not_captured() -> None:
+    v = {"U": symbol("U", dim("m"), dim("k"))}
+    node = OPS.grad(lambda Z: OPS.inner(Z, v["U"]), A)
+    assert equal(node, v["U"]) and not equal(node, A + A)
+    assert DIFFERENTIATE.allows(node, v["U"]) and not DIFFERENTIATE.allows(node, A + A)
+
+
+def test_names_of_the_package_itself_are_not_for_variables() -> None:
+    statement = claim(lambda ops, v: v["W"], lambda ops, v: v["W"], **{".S_n": ("h", "h")})
+    with pytest.raises(ShapeError, match="without a leading point"):
+        variables(statement)
+
+
+def test_signs_come_to_an_end_on_a_sum_that_vanishes() -> None:
+    Y = symbol("Y", dim("m"), dim("k"))
+    assert SIGNS.allows((Y - Y) @ C, -((Y - Y) @ C)) is False  # cancelling is another rule
+    assert SIGNS.allows((A - Y) @ C, -((Y - A) @ C))
+
+
+def test_a_rule_that_does_not_end_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(*_: object) -> bool:
+        raise RecursionError
+
+    monkeypatch.setattr(Rule, "allows", endless)
+    verdict = prove(TRUE[0])
+    assert verdict.status == "undecided" and "did not come to an end" in verdict.detail
+
+
+def test_blocks_of_unequal_widths_are_not_joined() -> None:
+    wide = symbol("V", dim("m"), dim("w"))
+    left = OPS.hcat(A, wide) @ OPS.hcat(symbol("R", dim("n"), dim("w")), Q).T
+    other = OPS.hcat(wide, A) @ OPS.hcat(Q, symbol("R", dim("n"), dim("w"))).T
+    assert not BLOCKS.allows(left, other) and not equal(left, other)
 
 
 def test_a_missing_derivation_is_undecided() -> None:

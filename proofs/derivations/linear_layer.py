@@ -26,10 +26,7 @@ def _by_induction(error: Any) -> Induction:
     """Both recurrences: the next step adds -gamma (error) x^T."""
     return Induction(
         columns=("X", "T"),
-        base=(Step(CANCEL, lambda ops, v: v["W"] + ops.collect(
-            lambda W, x, t: -ops.scale(v["gamma"], W @ x), lambda W, x, t: W,
-            v["W"], v["X"], v["T"],
-        ) @ v["X"].T),),
+        base=(Step(CANCEL, lambda ops, v: v["W"] + v["E_0"] @ v["X"].T),),
         step=(
             Step(
                 DIFFERENTIATE,
