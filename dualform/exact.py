@@ -29,22 +29,34 @@ class Exact:
         return Exact(tuple(tuple(self.rows[i][j] for i in range(r)) for j in range(c)), (c, r))
 
     def __matmul__(self, other: Exact) -> Exact:
-        (r, k), (k_other, c) = self.shape, other.shape
-        if k != k_other:
-            raise ValueError(f"expected inner sizes that agree, got {self.shape}, {other.shape}")
+        (r, k), (_, c) = self.shape, other.shape
+        _alike(k == other.shape[0], "a product", self, other)
         return _matrix(
             (r, c),
             lambda i, j: sum((self.rows[i][x] * other.rows[x][j] for x in range(k)), Fraction(0)),
         )
 
     def __add__(self, other: Exact) -> Exact:
+        _alike(self.shape == other.shape, "a sum", self, other)
         return _matrix(self.shape, lambda i, j: self.rows[i][j] + other.rows[i][j])
 
     def __sub__(self, other: Exact) -> Exact:
+        _alike(self.shape == other.shape, "a difference", self, other)
         return _matrix(self.shape, lambda i, j: self.rows[i][j] - other.rows[i][j])
 
     def __neg__(self) -> Exact:
         return _matrix(self.shape, lambda i, j: -self.rows[i][j])
+
+
+def _alike(fits: bool, what: str, *matrices: Exact) -> None:
+    """Refuse matrices that do not fit.
+
+    Raises:
+        ValueError: naming the operation and the shapes.
+    """
+    if not fits:
+        got = ", ".join(str(m.shape) for m in matrices)
+        raise ValueError(f"expected shapes that fit in {what}, got {got}")
 
 
 def _matrix(shape: tuple[int, int], entry: Callable[[int, int], Fraction]) -> Exact:
@@ -85,11 +97,13 @@ class ExactOps:
 
     def hcat(self, *blocks: Exact) -> Exact:
         """Blocks side by side."""
+        _alike(len({b.shape[0] for b in blocks}) == 1, "blocks side by side", *blocks)
         r, c = blocks[0].shape[0], sum(b.shape[1] for b in blocks)
         return Exact(tuple(tuple(x for b in blocks for x in b.rows[i]) for i in range(r)), (r, c))
 
     def scale(self, c: Exact, a: Exact) -> Exact:
         """c A."""
+        _alike(c.shape == (1, 1), "a scalar times a matrix", c, a)
         return _matrix(a.shape, lambda i, j: c.rows[0][0] * a.rows[i][j])
 
     def zeros_like(self, a: Exact) -> Exact:
@@ -98,6 +112,7 @@ class ExactOps:
 
     def inner(self, a: Exact, b: Exact) -> Fraction:
         """tr(A^T B)."""
+        _alike(a.shape == b.shape, "an inner product", a, b)
         return sum((x * y for x, y in zip(_entries(a), _entries(b), strict=True)), Fraction(0))
 
     def half_square(self, a: Exact) -> Fraction:
@@ -106,6 +121,7 @@ class ExactOps:
 
     def loss(self, outputs: Exact, targets: Exact) -> Fraction:
         """The cubic loss."""
+        _alike(outputs.shape == targets.shape, "outputs and targets", outputs, targets)
         return CubicLoss.value(outputs, targets)
 
     def output_gradient(self, outputs: Exact, targets: Exact) -> Exact:

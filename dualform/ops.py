@@ -144,7 +144,7 @@ class TrackedOps:
         return Tracked(output_gradient(self.loss_function, outputs.value, targets.value))
 
     def grad(self, f: Callable[[Any], Cost], at: Tracked) -> Tracked:
-        """The gradient of f with its bound."""
+        """The gradient of f with its bound, output gradients being data."""
         return tape.gradient(f, at)
 
     def _walk(

@@ -1,8 +1,12 @@
 """A tensor that carries a componentwise bound on its distance from the exact value.
 
 Products: |fl(AB) - AB| <= gamma_k |A||B| + k s (Higham 2002, section 3.1; s bounds the underflow
-of one product), for any order of summation. Sums: u |fl(a+b)|/(1-u), without an underflow term,
-since sums that underflow are exact.
+of one product and of one partial sum), for any order of summation. Sums and entry-wise products:
+u |fl(x)| / (1-u) + s. Hardware may read a subnormal operand as zero (bfloat16 dot instructions do,
+and any type where denormals are flushed): an operand's subnormal entries count as errors of their
+own size.
+
+What enters as a value with error 0 is data: the bound is on what is done with it.
 """
 
 from __future__ import annotations
@@ -55,7 +59,11 @@ def unit_roundoff(value: Tensor) -> float:
 
 
 def rounded(value: Tensor, error: Tensor) -> Tracked:
-    """`value` of one rounded operation whose exact result was off by `error` already."""
+    """`value` of one rounded operation whose exact result was off by `error` already.
+
+    Raises:
+        UnboundedArithmetic: see `unit_roundoff`.
+    """
     u = unit_roundoff(value)
     tiny = torch.finfo(value.dtype).smallest_normal
     return Tracked(value, (error + u / (1 - u) * value.double().abs() + tiny) * _INFLATE)
@@ -73,9 +81,25 @@ class Tracked:
         """The transpose of the last two dimensions."""
         return Tracked(self.value.mT, self.error.mT)
 
+    def read(self) -> Tensor:
+        """The error of the operand that arithmetic sees, which may take subnormal entries as 0."""
+        size = self.value.double().abs()
+        subnormal = size < torch.finfo(self.value.dtype).smallest_normal
+        return self.error + torch.where(subnormal, size, 0.0)
+
+    def elsewhere(self, value: Tensor) -> Tracked:
+        """The same operations on the same data done by other code, in another order: its `value`.
+
+        Its error obeys the same recursion with its own intermediate values v' in place of v, and
+        |v'| <= |v| + e + e'. Each operation then adds at most u (e + e') / (1 - u) to e' - e, so
+        that after m operations e' <= e exp(2 m u), under 2 e for m up to u^(-1) / 3.
+        """
+        return Tracked(value, 2 * self.error)
+
     def __matmul__(self, other: Tracked) -> Tracked:
         if not isinstance(other, Tracked):
             return NotImplemented
+        _same_kind(self, other)
         dtype, k = self.value.dtype, self.value.shape[-1]
         u = unit_roundoff(self.value)
         if k * u >= 1:
@@ -83,28 +107,49 @@ class Tracked:
         gamma = k * u / (1 - k * u)
         underflow = 2 * k * torch.finfo(dtype).smallest_normal
         a, b = self.value.double().abs(), other.value.double().abs()
-        error = gamma * (a @ b) + underflow + a @ other.error + self.error @ b
-        error = error + self.error @ other.error
-        return Tracked(self.value @ other.value, error * _INFLATE)
+        e, f = self.read(), other.read()
+        error = gamma * (a @ b) + underflow + a @ f + e @ b
+        value = self.value @ other.value
+        if value.dtype != dtype:
+            raise UnboundedArithmetic(
+                f"expected products of {dtype} in {dtype}, got {value.dtype}; leave autocast"
+            )
+        return Tracked(value, (error + e @ f) * _INFLATE)
 
     def __add__(self, other: Tracked) -> Tracked:
         if not isinstance(other, Tracked):
             return NotImplemented
-        return rounded(self.value + other.value, self.error + other.error)
+        _same_kind(self, other)
+        return rounded(self.value + other.value, self.read() + other.read())
 
     def __sub__(self, other: Tracked) -> Tracked:
         if not isinstance(other, Tracked):
             return NotImplemented
-        return rounded(self.value - other.value, self.error + other.error)
+        _same_kind(self, other)
+        return rounded(self.value - other.value, self.read() + other.read())
 
     def __neg__(self) -> Tracked:
         return Tracked(-self.value, self.error)
 
     def times(self, other: Tracked) -> Tracked:
         """The entry-wise product, sizes of one broadcast."""
+        _same_kind(self, other)
         x, y = self.value.double().abs(), other.value.double().abs()
-        error = x * other.error + y * self.error + self.error * other.error
-        return rounded(self.value * other.value, error)
+        e, f = self.read(), other.read()
+        return rounded(self.value * other.value, x * f + y * e + e * f)
+
+
+def _same_kind(a: Tracked, b: Tracked) -> None:
+    """Refuse operands for which torch would choose an arithmetic.
+
+    Raises:
+        UnboundedArithmetic: for two dtypes, or scalars without axes.
+    """
+    if a.value.dtype != b.value.dtype or min(a.value.dim(), b.value.dim()) < 2:
+        raise UnboundedArithmetic(
+            "expected two matrices of one dtype, got "
+            f"{a.value.dtype} {tuple(a.value.shape)} and {b.value.dtype} {tuple(b.value.shape)}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +162,21 @@ class Comparison:
 
 
 def compare(left: Tracked, right: Tracked) -> Comparison:
-    """Both sides, entry by entry."""
+    """Both sides, entry by entry.
+
+    Raises:
+        ValueError: unless both values and both errors have one shape.
+    """
+    shapes = {tuple(t.shape) for x in (left, right) for t in (x.value, x.error)}
+    if len(shapes) != 1:
+        raise ValueError(f"expected sides of one shape, got {sorted(shapes)}")
     bound = left.error + right.error
     gap = (left.value.double() - right.value.double()).abs()
     finite = bool(torch.isfinite(gap).all() and torch.isfinite(bound).all())
     ratio = torch.where(gap == 0, torch.zeros_like(gap), gap / bound)
     worst = float(ratio.max()) if ratio.numel() else 0.0
-    return Comparison(worst_ratio=worst, nontrivial=bool((left.value != 0).any()), finite=finite)
+    nontrivial = bool((left.value != 0).any() or (right.value != 0).any())
+    return Comparison(worst_ratio=worst, nontrivial=nontrivial, finite=finite)
 
 
 def check(left: Tracked, right: Tracked) -> Comparison:

@@ -3,8 +3,8 @@
 X holds every token's state that entered a projection during finetuning, and E = -gamma times the
 gradient of that step's loss in the projection's output, as the network above it sent it back: to
 the projection, the network above is a linear loss. The weights that the optimiser left must equal
-the old ones plus E X^T under the rounding bound of the optimiser's own steps. Letters: H heads, h
-head width, d model width, n tokens over all examples.
+the old ones plus E X^T under a bound on the rounding of the optimiser's own steps. Letters: H
+heads, h head width, d model width, n tokens over all examples.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _many_steps(training: Training, layer: int) -> Iterator[tuple[Comparison, Co
     shared = {name: Tracked(value) for name, value in fixed.items()}
     for head in range(record.heads):
         v = {"W": Tracked(old[head]), "T": Tracked(real[head])} | shared
-        found = Tracked(new[head], statement.lhs(ops, v).error)
+        found = statement.lhs(ops, v).elsewhere(new[head])
         near = statement.rhs(ops, v | {"T": Tracked(stale[head])})
         yield compare(found, statement.rhs(ops, v)), compare(found, near)
 
@@ -155,6 +155,6 @@ def _one_step(training: Training, layer: int) -> Iterator[tuple[Comparison, Comp
     assert statement.near_miss is not None, "true statements have near misses"
     for head in range(record.heads):
         v = {"W": Tracked(old[head]), "T": Tracked(made[head])} | shared
-        found = Tracked(new[head] @ x[:, -1:], statement.lhs(ops, v).error)
+        found = statement.lhs(ops, v).elsewhere(new[head] @ x[:, -1:])
         near = statement.near_miss(ops, v)
         yield compare(found, statement.rhs(ops, v)), compare(found, near)

@@ -204,8 +204,8 @@ def _sides(at: LayerCapture, name: str) -> tuple[Tracked, Tracked, Tracked]:
     sides = (statement.lhs, statement.rhs, statement.near_miss)
     block = -(-at.X_demo.shape[1] // STEPS)
     left, right, near = (side(TrackedOps(block=block), v) for side in sides)
-    # The left side's gradients are autograd's own; the bound is that of the same products.
-    return Tracked(_over_heads(statement.lhs, plain, block), left.error), right, near
+    # The left side is torch's own, its gradients autograd's.
+    return left.elsewhere(_over_heads(statement.lhs, plain, block)), right, near
 
 
 def _over_heads(side: Side, v: Variables, block: int) -> Tensor:

@@ -30,9 +30,10 @@ def _exp(a: Tracked) -> Tracked:
 def _over(a: Tracked, b: Tracked) -> Tracked:
     """The entry-wise quotient; an infinite bound where b may be zero."""
     value = a.value / b.value
-    room = b.value.double().abs() - b.error
+    e, f = a.read(), b.read()
+    room = b.value.double().abs() - f
     exact = a.value.double().abs() / b.value.double().abs()
-    error = (a.error + exact * b.error) / room
+    error = (e + exact * f) / room
     return rounded(value, torch.where(room > 0, error, torch.inf))
 
 

@@ -14,6 +14,7 @@ from dualform.exact import Exact, ExactOps, exact
 from dualform.losses import cubic
 from dualform.ops import TensorOps, TrackedOps
 from dualform.rounding import (
+    UNIT_ROUNDOFF,
     BoundViolation,
     Comparison,
     NonFinite,
@@ -99,7 +100,7 @@ def test_both_sides_agree_under_the_rounding_bound(
 
     fuzz()
     telling = [c for c in seen if c.finite and c.nontrivial]
-    assert len(telling) >= len(seen) / 4 >= 10, "most examples were empty, zero or overflowed"
+    assert len(telling) >= len(seen) / 2 >= 20, "most examples were empty, zero or overflowed"
 
 
 @named
@@ -131,7 +132,6 @@ def test_each_side_is_within_its_own_bound_of_the_exact_value(statement: Stateme
                 for j, x in enumerate(row):
                     gap = abs(float(exact(got.value).rows[i][j] - x))
                     assert gap <= float(got.error[i, j])
-                    assert float(got.error[i, j]) < 1e-3 * max(1.0, abs(float(x)))
 
 
 @pytest.mark.parametrize("identity", ["squared-loss-gradient", "generic-loss-gradient"])
@@ -146,9 +146,9 @@ def test_autograd_agrees_with_the_tape_under_its_bound(identity: str, dtype: tor
         v = tensors(statement, one, dtype, "cpu")
         taped = statement.lhs(TrackedOps(), {n: Tracked(t) for n, t in v.items()})
         graded = statement.lhs(TensorOps(), v)
-        check(Tracked(graded, taped.error), taped)
+        check(taped.elsewhere(graded), taped)
         with pytest.raises(BoundViolation):
-            check(Tracked(graded * 1.5, taped.error), taped)
+            check(taped.elsewhere(graded * 1.5), taped)
 
 
 SCALARS_OF_U: dict[str, Any] = {
@@ -200,9 +200,9 @@ def test_batches_and_heads_under_vmap_equal_the_tracked_sides(statement: Stateme
 
     left, _, near = sides(statement, v, 2)
     got = of(statement.lhs)(*v.values())
-    check(Tracked(got, left.error), left)
+    check(left.elsewhere(got), left)
     with pytest.raises(BoundViolation):
-        check(Tracked(of(near_miss(statement))(*v.values()), near.error), left)
+        check(near.elsewhere(of(near_miss(statement))(*v.values())), left)
 
 
 @pytest.mark.parametrize("statement", FALSE, ids=lambda s: s.id)
@@ -213,12 +213,12 @@ def test_a_false_claim_differs_at_its_witness_in_fractions(statement: Statement)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_a_planted_error_of_a_hundred_units_is_caught(dtype: torch.dtype) -> None:
+def test_a_planted_error_of_twenty_units_of_roundoff_is_caught(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = (Tracked((1 + torch.rand(4, 4, generator=generator)).to(dtype)) for _ in range(2))
     product = a @ b
     wrong = Tracked(product.value.clone(), product.error)
-    wrong.value[1, 2] *= 1 + 100 * torch.finfo(dtype).eps
+    wrong.value[1, 2] *= 1 + 20 * UNIT_ROUNDOFF[dtype]
     with pytest.raises(BoundViolation):
         check(product, wrong)
 
@@ -269,7 +269,7 @@ def test_an_integer_tensor_has_no_bound() -> None:
 
 
 def test_exact_refuses_matrices_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="inner sizes"):
+    with pytest.raises(ValueError, match="shapes that fit in a product"):
         Exact(((),), (1, 0)) @ exact(torch.ones(1, 1))
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from dualform.rounding import BoundViolation, Tracked, check, compare
+from dualform.ops import TensorOps
+from dualform.rounding import UNIT_ROUNDOFF, BoundViolation, Tracked, check, compare
 from empirical import identities, layers, softmax_split
 from empirical.errors import UserError
 from empirical.finetune_dual import train
@@ -79,6 +80,17 @@ def test_a_real_finetuning_update_has_the_finetuning_dual(loaded, ids):
     require(check_layers(loaded.model, *ids, statements=sorted(NEEDS_UPDATE), updates=updates))
 
 
+def test_left_sides_are_computed_by_autograd_so_a_wrong_gradient_of_it_is_seen(
+    loaded, ids, monkeypatch
+):
+    names = ["squared-loss-gradient", "linear-loss-step", "squared-loss-step-anywhere"]
+    right = TensorOps.grad
+    monkeypatch.setattr(TensorOps, "grad", lambda ops, f, at: right(ops, f, at) * (1 + 1e-9))
+    for name in names:
+        with pytest.raises(CheckRefused, match=name):
+            require(check_layers(loaded.model, *ids, statements=[name]))
+
+
 def test_a_gradient_step_is_what_a_difference_quotient_says(loaded, ids):
     (step, *_) = layers.gradient_step(loaded.model, ids[0], rate=1.0)
     layer = loaded.model.model.layers[0].self_attn.v_proj
@@ -129,10 +141,20 @@ def test_softmax_split_agrees_with_the_output_of_the_model(loaded, ids):
         at = layers.capture_layers(loaded.model, *ids)[0]
     finally:
         handle.remove()
+    p, tokens = at.projections, Tracked(torch.cat([at.X_demo, at.X], 1))
+    scale = at.q.new_full((1, 1), block.scaling)
+    query = (Tracked(p.query) @ Tracked(at.X[:, -1:])).times(Tracked(scale))
+    scores = query.T @ (Tracked(p.key) @ tokens)
+    masses = softmax_split._exp(scores - Tracked(scores.value.amax(-1, keepdim=True).expand_as(
+        scores.value
+    )))  # fmt: skip
+    ours = softmax_split._over(Tracked(p.value) @ tokens @ masses.T, softmax_split._total(masses))
+    theirs = seen[0].detach().reshape(ours.value.shape)
+    check(ours.elsewhere(theirs), ours)
     _, mixture, near = identities._softmax_sides(at)
-    theirs = seen[0].detach().flatten()
-    gap = (mixture.value.flatten() - theirs).abs().max()
-    assert float(gap) < 1e-4 * float((near.value.flatten() - theirs).abs().max())
+    check(ours.elsewhere(theirs), Tracked(mixture.value, mixture.error + ours.error))
+    with pytest.raises(BoundViolation):
+        check(ours.elsewhere(theirs), Tracked(near.value, near.error + ours.error))
 
 
 def test_the_softmax_bound_covers_the_truth_in_a_wider_type_and_catches_a_planted_error():
@@ -144,7 +166,7 @@ def test_the_softmax_bound_covers_the_truth_in_a_wider_type_and_catches_a_plante
     for a, b in zip(narrow, wide, strict=True):
         assert compare(a, b).worst_ratio <= 1
     left, right, _ = narrow
-    planted = Tracked(right.value * (1 + 500 * torch.finfo(torch.float32).eps), right.error)
+    planted = Tracked(right.value * (1 + 100 * UNIT_ROUNDOFF[torch.float32]), right.error)
     assert compare(left, planted).worst_ratio > 1
 
 
