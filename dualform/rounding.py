@@ -44,8 +44,14 @@ def unit_roundoff(value: Tensor) -> float:
     u covers; TF32 and bfloat16 products of float32 matrices are not covered.
 
     Raises:
-        UnboundedArithmetic: for another dtype, or float32 products in reduced precision.
+        UnboundedArithmetic: for another dtype, float32 products in reduced precision, or a process
+            that flushes subnormal numbers, in which nobody can tell how large they were.
     """
+    if float(torch.tensor(5e-39).double()) == 0.0:
+        raise UnboundedArithmetic(
+            "expected subnormal numbers to be kept, got a process that flushes them; "
+            "call torch.set_flush_denormal(False)"
+        )
     if value.dtype not in UNIT_ROUNDOFF:
         known = ", ".join(map(str, UNIT_ROUNDOFF))
         raise UnboundedArithmetic(f"expected one of {known}, got {value.dtype}; convert first")

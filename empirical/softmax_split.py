@@ -8,7 +8,7 @@ h head width, n context tokens, m query tokens.
 import torch
 from torch import Tensor
 
-from dualform.rounding import UNIT_ROUNDOFF, Tracked, rounded
+from dualform.rounding import Tracked, rounded, unit_roundoff
 
 # torch.exp errs by at most 1 ulp on a CPU (SLEEF u10, or MKL in its high-accuracy mode) and 2 ulp
 # in float32 on CUDA (CUDA programming guide, table of maximum ulp errors); an ulp is at most 2u.
@@ -19,7 +19,7 @@ _INFLATE = 1 + 1e-9  # the float64 rounding of the bounds themselves
 def _exp(a: Tracked) -> Tracked:
     """exp: the input's error e scales the result by at most exp(e)."""
     value = a.value.exp()
-    u = UNIT_ROUNDOFF[value.dtype]
+    u = unit_roundoff(value)
     tiny = torch.finfo(value.dtype).smallest_normal
     own = 2 * EXP_ULPS * u
     # |exact exp(fl a)| <= (|value| + tiny) / (1 - own)
