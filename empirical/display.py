@@ -107,13 +107,15 @@ def last_line(value: Mapping[str, Any]) -> str:
 
 
 def overview_table(values: Sequence[Mapping[str, Any]]) -> Table:
-    """One row for each document."""
-    out = Table(title=Text("Identities while the model reads each task"), title_justify="left")
-    for heading in ("task", "layers x heads", "checks", "gap/bound", "near miss", "lambda",
-                    "relaxation"):  # fmt: skip
+    """One row for each document; all are of one model."""
+    rows = [overview(value) for value in values]
+    places = ", ".join(sorted({row.places for row in rows}))
+    title = f"Identities while the model reads each task, layers x heads {places}"
+    out = Table(title=Text(title), title_justify="left")
+    for heading in ("task", "checks", "gap/bound", "near miss", "lambda", "relaxation"):
         justify = "left" if heading == "task" else "right"
         out.add_column(Text(heading), justify=justify, overflow="fold")  # type: ignore[arg-type] # literals
-    for row in map(overview, values):
-        cells = (row.task, row.places, str(row.checks), row.worst, row.near_miss)
+    for row in rows:
+        cells = (row.task, str(row.checks), row.worst, row.near_miss)
         out.add_row(*map(Text, (*cells, row.demonstrations, row.relaxation)))
     return out
