@@ -132,6 +132,7 @@ def _writable(folder: Path) -> Path:
 def _reporter(threads: int) -> TerminalReporter:
     """A reporter on standard output; the libraries' own bars and warnings silenced."""
     import torch
+    from huggingface_hub.utils import logging as hub_logging
     from rich.console import Console
     from transformers.utils import logging
 
@@ -139,6 +140,7 @@ def _reporter(threads: int) -> TerminalReporter:
 
     torch.set_num_threads(threads)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call] # the hub client's own gap
     logging.set_verbosity_error()  # type: ignore[no-untyped-call] # as above
     return TerminalReporter(Console())
 
@@ -261,6 +263,10 @@ def reproduce(
         str, typer.Option(help="Finetuning rates to choose from, between commas.")
     ] = "0.01,0.03,0.1,0.3",
     draw: Draw = "published",
+    position: Annotated[
+        str,
+        typer.Option(help="Recorded token: `label` (the paper's: the class-0 label) or `prompt`."),
+    ] = "label",
     threads: Threads = 1,
 ) -> None:
     """Prove, check every layer and head, run ZSL, ICL and FT on every task, write the tables.
@@ -268,7 +274,7 @@ def reproduce(
     Run again with the same settings, it takes finished results from the folder. What was made with
     other settings, or is damaged, is computed again and replaced.
     """
-    grid, by_list = options.rates(rates), options.draw(draw)
+    grid, by_list, where = options.rates(rates), options.draw(draw), options.position(position)
     reporter = _reporter(threads)
     from empirical import tables
     from empirical.display import overview_table
@@ -277,6 +283,7 @@ def reproduce(
     request = Request(
         command="reproduce", model=model, tokenizer=tokenizer, data=data,
         tasks=tuple(tasks or ()), seed=seed, k=k, limit=limit, rates=grid, published_draw=by_list,
+        position=where,
     )  # fmt: skip
     study = open_study(request, reporter)
     folder = _writable(out)

@@ -60,9 +60,10 @@ def wrap(model: Any, tokenizer: Any, name: str) -> LoadedModel:
         UserError: when its configuration names no BOS or EOS token.
     """
     config = model.config
-    if config.bos_token_id is None or config.eos_token_id is None:
+    special = (config.bos_token_id, config.eos_token_id)
+    if not all(type(token) is int for token in special):
         raise UserError(
-            f"expected bos_token_id and eos_token_id in the configuration of {name}, got "
+            f"expected one bos_token_id and one eos_token_id in the configuration of {name}, got "
             f"{config.bos_token_id} and {config.eos_token_id}; add them to config.json"
         )
     encoder = TokenizerEncoder(

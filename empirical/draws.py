@@ -18,11 +18,15 @@ from empirical.tasks import Row, Source, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """`offered` demonstrations in order, the training rows `left`, shuffled, and the rule."""
+    """`offered` demonstrations in order, the training rows `left`, shuffled, and the rule.
+
+    `short_list` says why a published list was not taken; it is empty otherwise.
+    """
 
     offered: tuple[Row, ...]
     left: tuple[Row, ...]
     rule: str
+    short_list: str = ""
 
 
 def draw(
@@ -48,6 +52,10 @@ def draw(
         )
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(train))]
     known = source.published_draw(task, seed) if published else None
+    short = ""
+    if known is not None and k > len(known):
+        short = f"the folder lists {len(known)} published rows of seed {seed}, {k} were asked for: "
+        short += "the training rows at hand are shuffled instead"
     if known is None or k > len(known):
         rule = f"numpy default_rng({seed}).permutation({len(train)})"
         chosen = order[:k]
@@ -59,6 +67,7 @@ def draw(
         offered=tuple(train[i] for i in chosen),
         left=tuple(train[i] for i in order if i not in shown),
         rule=rule,
+        short_list=short,
     )
 
 
@@ -68,6 +77,11 @@ def _places(task: Task, train: Sequence[Row], wanted: Sequence[int]) -> list[int
     Raises:
         UserError: naming the first that is not there.
     """
+    if len(set(wanted)) < len(wanted):
+        raise UserError(
+            f"expected published training rows of {task.name} without repeats, got {list(wanted)}; "
+            "copy meta.json again, or pass --draw shuffled"
+        )
     places = {row.idx: i for i, row in enumerate(train)}
     for idx in wanted:
         if idx not in places:

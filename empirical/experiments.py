@@ -60,6 +60,7 @@ class Prepared:
     wanted: int
     rule: str
     rows_sha256: str
+    short_list: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,7 @@ def prepare(model: LoadedModel, task: Task, source: Source, settings: StudySetti
         context=packed.context,
         wanted=wanted,
         rule=drawn.rule,
+        short_list=drawn.short_list,
         rows_sha256=rows_sha256(train, rows, drawn.offered),
     )
     _check(model, found, settings)

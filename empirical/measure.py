@@ -12,7 +12,7 @@ from empirical.records import Measurement
 METRICS = frozenset(
     "zsl_accuracy icl_accuracy ft_accuracy rec2ftp rec2ftp_base_rate rec2ftp_reverse sim_aou "
     "sim_aou_random sim_aou_floor sim_aou_unnormalised sim_am_before sim_am_after sim_am_delta "
-    "sim_am_difference".split()
+    "sim_am_difference sim_aou_matched".split()
 )
 
 
@@ -96,4 +96,6 @@ def measure(
     }
     out |= {name: _averaged(x, generator) for name, x in similar.items()}
     out["sim_am_difference"] = _difference(after, before, generator)
+    matched = metrics.matched_sim_aou(icl.h, zsl.h, ft.h, generator)
+    out["sim_aou_matched"] = _averaged(matched, generator)
     return out

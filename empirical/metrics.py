@@ -235,6 +235,24 @@ def random_sim_aou(
     return _similarity(values, defined, int((~defined).sum()), defined.size)
 
 
+def matched_sim_aou(
+    h_icl: ArrayLike, h_zsl: ArrayLike, h_ft: ArrayLike, generator: np.random.Generator
+) -> Similarity:
+    """SimAOU with a normal draw of the norm |h_FT - h_ZSL|, per example and layer, for the update.
+
+    An update unrelated to everything, of the measured size: what SimAOU scores by its
+    normalisation alone. Unlike `noise_floor` it does not assume that the in-context update is
+    orthogonal to the state.
+
+    Raises:
+        ValueError: unless finite and of one shape [n,L,d].
+    """
+    icl, zsl, ft = _floats(h_icl, h_zsl, h_ft, ndim=3)
+    drawn, _ = _unit(generator.normal(size=zsl.shape))
+    size = np.sqrt(((ft - zsl) ** 2).sum(-1, keepdims=True))
+    return sim_aou(icl, zsl, zsl + size * drawn)
+
+
 def floor_at(rho_1: Array, rho_2: Array) -> Array:
     """SimAOU of unrelated updates of relative squared norms rho: sqrt((1-s1)(1-s2))/2.
 
@@ -248,6 +266,8 @@ def floor_at(rho_1: Array, rho_2: Array) -> Array:
 
 def noise_floor(h_icl: ArrayLike, h_zsl: ArrayLike, h_ft: ArrayLike) -> Similarity:
     """`floor_at` the measured rho = |h_X - h_ZSL|^2 / |h_ZSL|^2 of every example and layer.
+
+    It is what unrelated updates score when they are orthogonal to the state h_ZSL.
 
     Raises:
         ValueError: unless finite and of one shape [n,L,d].

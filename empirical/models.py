@@ -68,10 +68,15 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"expected config.json in {folder}, got none; pass a model folder")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # not JSON, or not UTF-8
         raise UserError(
             f"expected JSON in {folder / 'config.json'}, got {error}; copy the file again"
         ) from error
+    if not isinstance(config, dict):
+        raise UserError(
+            f"expected a JSON object in {folder / 'config.json'}, got {type(config).__name__}; "
+            "copy the file again"
+        )
     _check_architecture(config, str(folder))
     known = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
     if not any((folder / name).is_file() for name in known):
@@ -82,8 +87,8 @@ def _check_folder(folder: Path) -> None:
 
 
 def _looks_local(name: str) -> bool:
-    """Whether a name can only be a path: hub ids are NAME or OWNER/NAME."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
+    """Whether a name can only be a path: hub ids are taken as OWNER/NAME."""
+    return name.startswith((".", "/", "~")) or name.count("/") != 1
 
 
 def _check_architecture(config: Mapping[str, Any], name: str) -> None:
@@ -138,7 +143,7 @@ def load(
     elif _looks_local(name):
         raise UserError(
             f"expected a model folder at {name}, got nothing there; "
-            "correct the path, or name a hub model as OWNER/NAME"
+            "correct the path, or name `embedded`, random:125M or a hub model as OWNER/NAME"
         )
     text = None if tokenizer is None and not local else read_tokenizer(tokenizer or folder)
     model_, backend = _read(str(folder) if local else name, local, dtype)

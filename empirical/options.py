@@ -1,6 +1,7 @@
 """Texts of the command line -> values, refused with one plain line (standard library only)."""
 
 import math
+from typing import Literal
 
 from empirical.errors import UserError
 
@@ -61,6 +62,19 @@ def rates(text: str) -> tuple[float, ...]:
     if len(set(found)) < len(found):
         raise UserError(f"expected different learning rates, got {text!r}; name each once")
     return found
+
+
+def position(text: str) -> Literal["label", "prompt"]:
+    """The recorded token.
+
+    Raises:
+        UserError: for another word than `label` or `prompt`.
+    """
+    if text == "label":
+        return "label"
+    if text == "prompt":
+        return "prompt"
+    raise UserError(f"expected --position label or prompt, got {text!r}; choose one of them")
 
 
 def draw(text: str) -> bool:

@@ -28,6 +28,7 @@ from empirical.measure import METRICS, measure
 from empirical.metrics import Undefined
 from empirical.models import load
 from empirical.progress import SILENT, Reporter
+from empirical.settings import Position
 from empirical.tasks import (
     EVALUATION_LIMIT,
     TASKS,
@@ -57,6 +58,7 @@ class Request:
     limit: int | None = None
     rates: tuple[float, ...] = (0.01,)
     published_draw: bool = True
+    position: Position = "label"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,7 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
     Raises:
         UserError: for anything about the input that would stop the study later.
     """
-    chosen_tasks = [get_task(name) for name in request.tasks or TASKS]
+    chosen_tasks = [get_task(name) for name in dict.fromkeys(request.tasks or TASKS)]
     source = source_of(request.data)
     settings = StudySettings(
         seed=request.seed,
@@ -104,12 +106,15 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
         limit=EVALUATION_LIMIT if request.limit is None else request.limit,
         packing="published" if request.k is None else "strict",
         published_draw=request.published_draw,
+        position=request.position,
     )
     model = load(request.model, tokenizer=request.tokenizer)
     ready = []
     for task in chosen_tasks:
         found = prepare(model, task, source, settings)
         ready.append(found)
+        if found.short_list:
+            reporter.say(f"{task.name}: {found.short_list}")
         if len(found.shown) < found.wanted:
             reporter.say(
                 f"{task.name}: {len(found.shown)} of the paper's {found.wanted} demonstrations fit "
@@ -134,6 +139,7 @@ def _command(study: Study, ready: Prepared, *more: str) -> tuple[str, ...]:
         ("--k", asked.k),
         ("--limit", asked.limit),
         ("--draw", None if asked.published_draw else "shuffled"),
+        ("--position", None if asked.position == "label" else asked.position),
         ("--threads", None if torch.get_num_threads() == 1 else torch.get_num_threads()),
     )
     given = [text for name, value in options if value is not None for text in (name, str(value))]

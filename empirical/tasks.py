@@ -103,6 +103,11 @@ def _row(task: Task, record: Any, where: str) -> Row:
                 f"expected a text column {column!r} for task {task.name} in {where}, "
                 f"got columns {sorted(record)}; add or rename the column"
             )
+        if any("\ud800" <= c <= "\udfff" for c in record[key]):
+            raise UserError(
+                f"expected whole characters in column {column!r} of {where}, got half of a "
+                "surrogate pair; fix that row"
+            )
         fields[column] = record[key]
     label: Any = record.get("label")
     ok = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
@@ -159,8 +164,14 @@ class FolderSource:
             raise UserError(
                 f"expected a file {file}, got none; put the {split} rows of {task.name} there"
             )
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"expected UTF-8 text in {file}, got {error}; convert the file to UTF-8"
+            ) from error
         rows = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
             where = f"{file} line {number}"

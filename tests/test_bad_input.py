@@ -83,7 +83,7 @@ def test_a_missing_folder_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:
     line = refused("check", tmp_path / "nowhere", tmp_path / "o")
     assert line == (
         f"error: expected a model folder at {tmp_path / 'nowhere'}, got nothing there; "
-        "correct the path, or name a hub model as OWNER/NAME"
+        "correct the path, or name `embedded`, random:125M or a hub model as OWNER/NAME"
     )
 
 
@@ -365,3 +365,45 @@ def test_report_refuses_what_is_no_record(tmp_path: Path) -> None:
         bad.write_text(text)
         assert error_line(dualform("report", tmp_path)).startswith(message)
         assert [p.name for p in tmp_path.iterdir()] == ["record-a-b.json"]
+
+
+def test_text_that_is_not_utf8_is_named(model: Path, tmp_path: Path) -> None:
+    rows = save_data(tmp_path / "d")
+    file = rows / "mr" / "train.jsonl"
+    file.write_bytes(file.read_bytes() + b'\n{"text": "caf\xe9", "label": 0}\n')
+    line = refused("reproduce", model, tmp_path / "o", "--data", rows)
+    assert "expected UTF-8 text in" in line and line.endswith("convert the file to UTF-8")
+
+
+def test_half_a_surrogate_pair_is_named(model: Path, tmp_path: Path) -> None:
+    rows = save_data(tmp_path / "d")
+    file = rows / "mr" / "train.jsonl"
+    file.write_text(file.read_text() + '\n{"text": "x \\ud800", "label": 0}\n')
+    line = refused("reproduce", model, tmp_path / "o", "--data", rows)
+    assert "half of a surrogate pair" in line
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff\xfe"])
+def test_a_configuration_that_is_no_json_object_is_named(content: bytes, tmp_path: Path) -> None:
+    broken = save_model(tmp_path / "m")
+    (broken / "config.json").write_bytes(content)
+    line = refused("check", broken, tmp_path / "o")
+    assert "config.json, got " in line and line.endswith("copy the file again")
+
+
+def test_a_list_of_end_tokens_is_named(tmp_path: Path) -> None:
+    broken = save_model(tmp_path / "m")
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"eos_token_id": [2]}))
+    line = refused("check", broken, tmp_path / "o")
+    assert "expected one bos_token_id and one eos_token_id" in line and "[2]" in line
+
+
+def test_a_mistyped_folder_is_answered_at_once(tmp_path: Path) -> None:
+    line = refused("check", "nosuchfolder", tmp_path / "o")
+    assert "expected a model folder at nosuchfolder, got nothing there" in line
+
+
+def test_an_unknown_position_is_named(model: Path, data: Path, tmp_path: Path) -> None:
+    line = refused("reproduce", model, tmp_path / "o", "--data", data, "--position", "end")
+    assert line.startswith("error: expected --position label or prompt, got 'end'")

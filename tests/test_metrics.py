@@ -240,3 +240,22 @@ def test_intervals_that_do_not_exist_say_so():
     assert isinstance(metrics.mean_interval(np.zeros(0), rng()), Undefined)
     one = metrics.mean_interval(np.array([2.0]), rng())
     assert one.value == 2.0 and isinstance(one.low, Undefined)
+
+
+def test_matched_sim_aou_is_that_of_a_drawn_update_of_the_finetuning_norm():
+    icl, zsl, ft = states(n=400, layers=2, d=6)
+    found = metrics.matched_sim_aou(icl, zsl, ft, rng(1))
+    drawn = rng(1).normal(size=zsl.shape)
+    drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
+    update = drawn * np.linalg.norm(ft - zsl, axis=-1, keepdims=True)
+    want = slow_sim_aou(icl, zsl, zsl + update)
+    assert found.per_layer == pytest.approx(want, abs=1e-12)
+    # An update unrelated to the others scores over 0 by normalisation alone; unnormalised, 0.
+    plain = metrics.sim_aou(icl, zsl, zsl + update, normalise=False)
+    assert found.mean > 0.1 > abs(plain.mean)
+
+
+def test_matched_sim_aou_leaves_out_what_finetuning_did_not_move():
+    icl, zsl, _ = states()
+    found = metrics.matched_sim_aou(icl, zsl, zsl, rng())
+    assert isinstance(found.mean, Undefined) and found.excluded == found.total

@@ -252,3 +252,16 @@ def test_report_makes_the_same_tables_from_the_records_alone(folder: Path, whole
         (folder / name).unlink()
     assert dualform("report", folder).exit_code == 0
     assert results(folder) == results(whole)
+
+
+def test_the_position_can_be_chosen_and_a_task_named_twice_counts_once(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    args = ("reproduce", "--model", model, "--data", data, "--k", 4, "--rates", "0.01")
+    tasks_twice = ("--task", "mr", "--task", "mr")
+    result = dualform(*args, *tasks_twice, "--position", "prompt", "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    (found,) = records.read_all(tmp_path)
+    assert found.provenance.position == "prompt" and "prompt" in found.provenance.command
+    again = dualform(*args, *tasks_twice, "--out", tmp_path)
+    assert "position prompt, now label" in " ".join(again.stdout.split())

@@ -79,7 +79,11 @@ def test_undefined_is_shown_with_its_reason_and_never_as_zero(records):
 def test_notes_name_the_floor_the_base_rate_and_the_before_value(records):
     notes = {t.id: " ".join(t.notes) for t in tables.build(records)}
     assert all("another, larger model" in n and "2212.10559" in n for n in notes.values())
-    assert "base rate" in notes["rec2ftp"] and "Noise floor" in notes["sim_aou"]
+    assert (
+        "base rate" in notes["rec2ftp"]
+        and "floor: " in notes["sim_aou"]
+        and "matched: " in notes["sim_aou"]
+    )
     assert "'after' against 'before'" in notes["sim_am"]
     assert "7 of 90 cosines left out" in notes["sim_aou"]
 
