@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from proofs.statements.model import Statement
+from proofs.statements.model import Side, Statement
 
 _LAYER = {"W": ("o", "i"), "X": ("i", "n"), "T": ("o", "n")}
 _RATE = {"gamma": ("1", "1")}
@@ -24,6 +24,25 @@ def _squared_step(ops: Any, rate: Any) -> Any:
 
 def _squared_error(ops: Any, rate: Any) -> Any:
     return lambda W, x, t: -ops.scale(rate, W @ x - t)
+
+
+def _trained(step: Any) -> Side:
+    """The layer after all steps."""
+    return lambda ops, v: ops.fold(step(ops, v["gamma"]), v["W"], v["X"], v["T"])
+
+
+def _unrolled(step: Any, error: Any) -> Side:
+    """W + E X^T with the errors at the weights of each step."""
+    return lambda ops, v: (
+        v["W"]
+        + ops.collect(error(ops, v["gamma"]), step(ops, v["gamma"]), v["W"], v["X"], v["T"])
+        @ v["X"].T
+    )
+
+
+def _stale(error: Any) -> Side:
+    """W + E X^T with all errors at the initial weights."""
+    return lambda ops, v: v["W"] + error(ops, v["gamma"])(v["W"], v["X"], v["T"]) @ v["X"].T
 
 
 LINEAR_LAYER: tuple[Statement, ...] = (
@@ -77,21 +96,9 @@ LINEAR_LAYER: tuple[Statement, ...] = (
         title="Any number of steps on any differentiable loss adds errors times inputs",
         source="Dai eq. 7-9; Irie et al. 2202.05798; any mini-batch size",
         variables=_LAYER | _RATE,
-        lhs=lambda ops, v: ops.fold(_generic_step(ops, v["gamma"]), v["W"], v["X"], v["T"]),
-        rhs=lambda ops, v: (
-            v["W"]
-            + ops.collect(
-                _generic_error(ops, v["gamma"]),
-                _generic_step(ops, v["gamma"]),
-                v["W"],
-                v["X"],
-                v["T"],
-            )
-            @ v["X"].T
-        ),
-        near_miss=lambda ops, v: (
-            v["W"] + _generic_error(ops, v["gamma"])(v["W"], v["X"], v["T"]) @ v["X"].T
-        ),
+        lhs=_trained(_generic_step),
+        rhs=_unrolled(_generic_step, _generic_error),
+        near_miss=_stale(_generic_error),
         remark="The near miss takes every error at the initial weights, as one full-batch step.",
     ),
     Statement(
@@ -99,21 +106,9 @@ LINEAR_LAYER: tuple[Statement, ...] = (
         title="Any number of squared-loss steps adds the residuals of those steps times inputs",
         source="Dai eq. 7-9, for the squared loss; any mini-batch size",
         variables=_LAYER | _RATE,
-        lhs=lambda ops, v: ops.fold(_squared_step(ops, v["gamma"]), v["W"], v["X"], v["T"]),
-        rhs=lambda ops, v: (
-            v["W"]
-            + ops.collect(
-                _squared_error(ops, v["gamma"]),
-                _squared_step(ops, v["gamma"]),
-                v["W"],
-                v["X"],
-                v["T"],
-            )
-            @ v["X"].T
-        ),
-        near_miss=lambda ops, v: (
-            v["W"] + _squared_error(ops, v["gamma"])(v["W"], v["X"], v["T"]) @ v["X"].T
-        ),
+        lhs=_trained(_squared_step),
+        rhs=_unrolled(_squared_step, _squared_error),
+        near_miss=_stale(_squared_error),
         remark="The near miss takes every residual at the initial weights.",
     ),
 )
