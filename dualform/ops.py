@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from dualform.rounding import Tracked
 from dualform.tape import Cost, Node
 
 Block = int | tuple[int, ...]
+Matrix = TypeVar("Matrix")
 
 
 def blocks_of(columns: int, block: Block) -> list[slice]:
@@ -30,6 +31,18 @@ def blocks_of(columns: int, block: Block) -> list[slice]:
         raise ValueError(f"expected blocks of {columns} columns in all, got {sum(block)}")
     ends = list(accumulate(block, initial=0))
     return [slice(a, b) for a, b in pairwise(ends)]
+
+
+def walk(
+    step: Callable[..., Matrix], start: Matrix, blocks: Sequence[list[Matrix]]
+) -> list[tuple[Matrix, list[Matrix]]]:
+    """(state before the step, its blocks) for every step, then (last state, [])."""
+    states: list[tuple[Matrix, list[Matrix]]] = []
+    state = start
+    for block in blocks:
+        states.append((state, block))
+        state = step(state, *block)
+    return [*states, (state, [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +89,8 @@ class TensorOps:
     def _walk(
         self, step: Callable[..., Tensor], start: Tensor, columns: tuple[Tensor, ...]
     ) -> list[tuple[Tensor, list[Tensor]]]:
-        """(state before the step, its blocks) for every step, then (last state, [])."""
-        states: list[tuple[Tensor, list[Tensor]]] = []
-        state = start
-        for at in blocks_of(columns[0].shape[-1], self.block):
-            block = [c[..., at] for c in columns]
-            states.append((state, block))
-            state = step(state, *block)
-        return [*states, (state, [])]
+        cuts = blocks_of(columns[0].shape[-1], self.block)
+        return walk(step, start, [[c[..., at] for c in columns] for at in cuts])
 
     def fold(self, step: Callable[..., Tensor], start: Tensor, *columns: Tensor) -> Tensor:
         """The last state of the recurrence."""
@@ -150,13 +157,9 @@ class TrackedOps:
     def _walk(
         self, step: Callable[..., Tracked], start: Tracked, columns: tuple[Tracked, ...]
     ) -> list[tuple[Tracked, list[Tracked]]]:
-        states: list[tuple[Tracked, list[Tracked]]] = []
-        state = start
-        for at in blocks_of(columns[0].value.shape[-1], self.block):
-            block = [Tracked(c.value[..., at], c.error[..., at]) for c in columns]
-            states.append((state, block))
-            state = step(state, *block)
-        return [*states, (state, [])]
+        cuts = blocks_of(columns[0].value.shape[-1], self.block)
+        blocks = [[Tracked(c.value[..., at], c.error[..., at]) for c in columns] for at in cuts]
+        return walk(step, start, blocks)
 
     def fold(self, step: Callable[..., Tracked], start: Tracked, *columns: Tracked) -> Tracked:
         """The last state of the recurrence."""

@@ -4,7 +4,7 @@ Every rule is one line of d<loss> = <G, dU>: for a product, d<C, A B> = <C B^T, 
 `proofs.symbolic` derives each gradient a second time by SymPy, and both must agree.
 """
 
-from proofs.terms import ShapeError, Term, TermOps, substitute
+from proofs.terms import ShapeError, Term, TermOps, contains, substitute
 
 _OPS = TermOps()
 
@@ -26,7 +26,7 @@ def gradient(node: Term) -> Term:
 
 
 def _mentions(term: Term, bound: Term) -> bool:
-    return term == bound or any(_mentions(a, bound) for a in term.args)
+    return contains(term, lambda t: t == bound)
 
 
 def _scalar(body: Term, bound: Term) -> list[Term]:

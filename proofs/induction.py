@@ -12,7 +12,7 @@ from typing import Any
 from proofs.rules import hypothesis
 from proofs.statements import Side, Statement
 from proofs.steps import Derivation, Direct, Induction, Part, WrongStep, check_chain
-from proofs.terms import BLOCK, Dim, Term, TermOps, internal, variables
+from proofs.terms import BLOCK, Dim, Term, TermOps, contains, internal, variables
 
 EMPTY: Dim = ()
 
@@ -74,11 +74,6 @@ def _recurrences(term: Term) -> list[Term]:
     return own + [found for a in term.args for found in _recurrences(a)]
 
 
-def _mentions(term: Term, names: set[str]) -> bool:
-    named = term.kind == "symbol" and term.name in names
-    return named or any(_mentions(a, names) for a in term.args)
-
-
 def check_claim(statement: Statement, rhs: Side, columns: tuple[str, ...]) -> None:
     """Refuse a claim that the induction would not prove.
 
@@ -102,7 +97,7 @@ def check_claim(statement: Statement, rhs: Side, columns: tuple[str, ...]) -> No
     if len(set(found)) > 1:
         raise WrongStep(f"expected one thing to be collected in {where}, got {len(set(found))}")
     walk = [*left.args[:3], *(f.args[0] for f in found)]
-    if any(_mentions(part, folded) for part in walk):
+    if any(contains(part, lambda t: t.kind == "symbol" and t.name in folded) for part in walk):
         raise WrongStep(f"expected a start and steps that do not see all examples in {where}")
 
 

@@ -12,7 +12,7 @@ import sympy as sp
 
 from proofs.calculus import gradient
 from proofs.rules import flat
-from proofs.terms import Dim, Term, TermOps
+from proofs.terms import Dim, Term, TermOps, contains
 
 
 class GradientDisagreement(AssertionError):
@@ -93,7 +93,7 @@ def _gradient(term: Term) -> Any:
     """SymPy's derivative of a gradient node at its point, guarded by the adjoint rules."""
     bound, body, at = term.args
     adjoint = gradient(Term("gradient", (bound, body, bound), term.shape))
-    if _has_loss(body):
+    if contains(body, lambda t: t.kind == "loss"):
         if not _entry_agrees(body, bound, adjoint):
             raise GradientDisagreement(f"expected the derivative of {body.kind} at every entry")
         return to_sympy(gradient(term))
@@ -109,10 +109,6 @@ def derivative(scalar: Any, at: Any) -> Any:
     for part in sp.Add.make_args(sp.expand(scalar.doit()).doit()):
         total = total + part.diff(at)
     return total
-
-
-def _has_loss(term: Term) -> bool:
-    return term.kind == "loss" or any(map(_has_loss, term.args))
 
 
 def _entry_agrees(body: Term, bound: Term, adjoint: Term) -> bool:

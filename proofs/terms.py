@@ -116,6 +116,11 @@ def variables(statement: Statement) -> Mapping[str, Term]:
     }
 
 
+def contains(term: Term, wanted: Callable[[Term], bool]) -> bool:
+    """Whether the term or any part of it is `wanted`."""
+    return wanted(term) or any(contains(a, wanted) for a in term.args)
+
+
 def substitute(term: Term, old: Term, new: Term) -> Term:
     """`term` with every occurrence of `old` replaced; `new` has the same shape."""
     if term == old:

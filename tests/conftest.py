@@ -1,9 +1,16 @@
-"""Hypothesis profiles: `ci` (default, the same examples every time) and `deep` (new ones, many)."""
+"""Shared fixtures, and Hypothesis profiles.
+
+`ci` (default) draws the same examples every time, `deep` many new ones.
+"""
 
 import os
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from tests._study import save_data, save_model
 
 settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile(
@@ -12,3 +19,15 @@ settings.register_profile(
 settings.load_profile(os.environ.get("DUALFORM_PROFILE", "ci"))
 
 torch.set_num_threads(1)  # two workers on two cores: threads would only contend
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model, for tests that go through the command line."""
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny tasks."""
+    return save_data(tmp_path_factory.mktemp("data") / "d")

@@ -17,16 +17,6 @@ from tests._tiny import tiny
 BOTH = ("check", "reproduce")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_data(tmp_path_factory.mktemp("data") / "d")
-
-
 @pytest.fixture(autouse=True)
 def no_proof_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(_ids: object, _latex: object = None) -> None:

@@ -10,19 +10,9 @@ import torch
 from empirical import check_files, checking, identities
 from empirical.identities import SOFTMAX_SPLIT
 from empirical.sites import SITES, TRAINED
-from tests._study import dualform, error_line, save_data, save_model
+from tests._study import dualform, error_line
 
 EVERY = [*SITES, SOFTMAX_SPLIT, *TRAINED]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_data(tmp_path_factory.mktemp("data") / "d")
 
 
 def run(model: object, data: Path, out: Path, *more: object):

@@ -11,16 +11,6 @@ from tests._study import dualform, error_line, save_data, save_model
 from tests._tiny import tiny
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_data(tmp_path_factory.mktemp("data") / "d")
-
-
 @pytest.fixture(autouse=True)
 def proofs_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proving has its own tests and takes its time."""
