@@ -37,6 +37,10 @@ def _scalar(body: Term, bound: Term) -> list[Term]:
         return [part for a in body.args for part in _scalar(a, bound)]
     if body.kind == "negative":
         return [-part for part in _scalar(body.args[0], bound)]
+    if body.kind == "scale" and not _mentions(body.args[0], bound):
+        return [_OPS.scale(body.args[0], part) for part in _scalar(body.args[1], bound)]
+    if body.kind == "weighted_square" and not _mentions(body.args[1], bound):
+        return _matrix(body.args[0], body.args[0] @ _OPS.diag(body.args[1]), bound)
     if body.kind == "half_square":
         return _matrix(body.args[0], body.args[0], bound)
     if body.kind == "inner":

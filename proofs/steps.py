@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from proofs.rules import Rule
 from proofs.statements import Side
-from proofs.symbolic import equal
+from proofs.symbolic import judge
 from proofs.terms import Term, TermOps
 
 
@@ -31,19 +31,32 @@ class Direct:
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Induction:
-    """Chains for no examples and for one more block of b examples.
+Closed = Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]
 
-    In them a recurrence is what it is by definition: its start, or one step from the state `S_n`
-    after the first n examples. The steps see, beside the statement's variables, `v["E_0"]` (what
-    was collected over no examples), or `v["S_n"]`, `v["E_n"]`, the examples so far `v["X_n"]` and
-    the new block `v["x"]` for each of `columns`. See `proofs.induction`.
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A state of a recurrence after any number of examples equals `closed(ops, v, states)`.
+
+    `base` and `step` are the chains for no examples and for one more block of b examples. In them
+    a recurrence is what it is by definition: its start, or one step from the state `S_n` after the
+    first n examples. The steps see, beside the statement's variables, every state so far as
+    `v["S_n"]`, the examples so far as `v["X_n"]` and the new block as `v["x"]`.
     """
 
-    columns: tuple[str, ...]
+    closed: Closed
     base: tuple[Step, ...]
     step: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Induction:
+    """Induction over the examples, proving `invariants` (by state) together.
+
+    See `proofs.induction`.
+    """
+
+    invariants: Mapping[str, Invariant]
 
 
 Derivation = Direct | Induction
@@ -51,15 +64,16 @@ Derivation = Direct | Induction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One checked line: the expression, and the rule that gave it (none for the first)."""
+    """One checked line: the expression, the rule that gave it (none for the first), its judge."""
 
     term: Term
     rule: Rule | None
+    judge: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A checked chain with its heading ("", "no examples", "one more block")."""
+    """A checked chain with its heading ("", "no examples", "one more block", ...)."""
 
     heading: str
     lines: tuple[Line, ...]
@@ -92,9 +106,10 @@ def check_chain(
                 "and it does not"
             )
         given_both = map(rule.prepare, (before, after)) if rule.assumes else (before, after)
-        if not equal(*given_both):
+        seen = judge(*given_both)
+        if seen is None:
             raise WrongStep(f"expected SymPy to agree with step {number} of {where}, it does not")
-        lines.append(Line(term=after, rule=rule))
+        lines.append(Line(term=after, rule=rule, judge=seen))
     if lines[-1].term != ends[1](ops, v):
         raise WrongStep(f"expected {where} to end at the right side, it ends elsewhere")
     return tuple(lines)

@@ -11,17 +11,30 @@ from typing import Any
 import sympy as sp
 
 from proofs.calculus import gradient
+from proofs.evaluate import NotEvaluated, agree
 from proofs.rules import flat
-from proofs.terms import Dim, Term, TermOps, contains
+from proofs.terms import ONE, Dim, Term, TermOps, contains
 
 
 class GradientDisagreement(AssertionError):
     """SymPy's derivative differs from the one by the adjoint rules."""
 
 
+# What SymPy's matrix algebra does not open: its "no" about a tree with these says nothing.
+OPAQUE = frozenset(
+    {"identity", "ones", "vcat", "diag", "times", "khatri_rao", "causal", "exp", "activation",
+     "inverse", "trace"}
+)  # fmt: skip
+DIAGONAL = "diagonal of "
+
+
 def size(dims: Dim) -> Any:
-    """A size as a sum of positive integer symbols; "1" is the number 1."""
-    return sp.Add(*(1 if d == "1" else sp.Symbol(d, integer=True, positive=True) for d in dims))
+    """A size as a sum of products of positive integer symbols; "1" is the number 1."""
+    return sp.Add(*(sp.Mul(*map(_factor, d.split("*"))) for d in dims))
+
+
+def _factor(name: str) -> Any:
+    return 1 if name == "1" else sp.Symbol(name, integer=True, positive=True)
 
 
 def matrix_symbol(name: str, term: Term) -> Any:
@@ -45,12 +58,16 @@ def to_sympy(term: Term) -> Any:
         )
     if kind == "zero":
         return sp.ZeroMatrix(*map(size, term.shape))
-    if kind == "output_gradient":
-        # Opaque: all that is known is that equal arguments give equal gradients.
-        return matrix_symbol("G" + repr(tuple(map(flat, args))), term)
+    if kind == "identity":
+        return sp.Identity(size(term.shape[0]))
+    if kind == "diag":
+        return matrix_symbol(DIAGONAL + repr(flat(args[0])), term)
+    if kind in OPAQUE - {"vcat"} or kind == "output_gradient":
+        # All that is known is that equal arguments give equal values.
+        return matrix_symbol(kind + repr(tuple(map(flat, args))), term)
     if kind == "gradient":
         return _gradient(term)
-    if kind in ("fold", "collect", "loss"):
+    if kind in ("fold", "loss"):
         raise NotImplementedError(f"expected an expression of finite algebra, got {kind}")
     made = [to_sympy(a) for a in args]
     if kind == "product":
@@ -62,9 +79,13 @@ def to_sympy(term: Term) -> Any:
         "negative": lambda: -made[0],
         "transpose": lambda: made[0].T,
         "hcat": lambda: sp.BlockMatrix([made]),
-        "scale": lambda: made[0][0, 0] * made[1],
+        "vcat": lambda: sp.BlockMatrix([[a] for a in made]),
+        "scale": lambda: made[0].doit()[0, 0] * made[1],
         "inner": lambda: sp.Trace(made[0].T * made[1]),
         "half_square": lambda: sp.Trace(made[0].T * made[0]) / 2,
+        "weighted_square": lambda: (
+            sp.Trace(made[0].T * made[0] * to_sympy(TermOps().diag(args[1]))) / 2
+        ),
     }
     return plain[kind]()
 
@@ -73,7 +94,13 @@ def expanded(expression: Any) -> Any:
     """Multiplied out, blocks joined."""
     if expression.has(sp.BlockMatrix):
         expression = sp.block_collapse(expression.doit())
-    return sp.expand(expression.doit()).doit()
+    done = sp.expand(expression.doit()).doit()
+    symmetric = {
+        t: t.arg
+        for t in done.atoms(sp.Transpose)
+        if isinstance(t.arg, sp.MatrixSymbol) and t.arg.name.startswith(DIAGONAL)
+    }
+    return sp.expand(done.xreplace(symmetric)).doit() if symmetric else done
 
 
 def is_zero(expression: Any) -> bool:
@@ -89,25 +116,63 @@ def equal(left: Term, right: Term) -> bool:
     return left.shape == right.shape and is_zero(to_sympy(left) - to_sympy(right))
 
 
+def judge(left: Term, right: Term) -> str | None:
+    """Who finds two trees equal, or None where they are not.
+
+    "SymPy, all sizes" where SymPy's matrix algebra sees it; else "exact values": both trees have
+    one value at random integers (`proofs.evaluate`), which is asked for in every case.
+
+    Raises:
+        GradientDisagreement: see above.
+    """
+    try:
+        by_values = left.shape == right.shape and agree(left, right)
+    except NotEvaluated:
+        return None
+    if not by_values:
+        return None
+    if equal(left, right):
+        return "SymPy, all sizes"
+    opaque = any(contains(t, lambda a: a.kind in OPAQUE or _unit(a)) for t in (left, right))
+    return "exact values" if opaque else None
+
+
+def _unit(term: Term) -> bool:
+    """A product with a 1 x 1 matrix that is no symbol, which SymPy does not take as a number."""
+    return term.kind in ("scale", "product") and any(a.shape == (ONE, ONE) for a in term.args)
+
+
 def _gradient(term: Term) -> Any:
-    """SymPy's derivative of a gradient node at its point, guarded by the adjoint rules."""
+    """SymPy's derivative of a gradient node at its point, guarded by the adjoint rules.
+
+    Every part of a sum is guarded by itself.
+    """
     bound, body, at = term.args
-    adjoint = gradient(Term("gradient", (bound, body, bound), term.shape))
-    if contains(body, lambda t: t.kind == "loss"):
-        if not _entry_agrees(body, bound, adjoint):
-            raise GradientDisagreement(f"expected the derivative of {body.kind} at every entry")
-        return to_sympy(gradient(term))
-    found = derivative(to_sympy(body), to_sympy(bound))
-    if not is_zero(found - to_sympy(adjoint)):
-        raise GradientDisagreement(f"expected {to_sympy(adjoint)}, got {found} from SymPy")
-    return found.xreplace({to_sympy(bound): to_sympy(at)})
+    for part in _parts(body):
+        adjoint = gradient(Term("gradient", (bound, part, bound), term.shape))
+        if contains(part, lambda t: t.kind == "loss"):
+            if not _entry_agrees(part, bound, adjoint):
+                raise GradientDisagreement(f"expected the derivative of {body.kind} at every entry")
+            continue
+        found = derivative(to_sympy(part), to_sympy(bound))
+        if not is_zero(found - to_sympy(adjoint)):
+            raise GradientDisagreement(f"expected {to_sympy(adjoint)}, got {found} from SymPy")
+    return to_sympy(gradient(term))
+
+
+def _parts(body: Term) -> list[Term]:
+    """The summands of a scalar."""
+    if body.kind == "sum":
+        return [part for a in body.args for part in _parts(a)]
+    return [body]
 
 
 def derivative(scalar: Any, at: Any) -> Any:
-    """SymPy's derivative of a sum of traces, one trace at a time."""
+    """SymPy's derivative of a sum of traces, one trace at a time, its factors set aside."""
     total = sp.ZeroMatrix(*at.shape)
     for part in sp.Add.make_args(sp.expand(scalar.doit()).doit()):
-        total = total + part.diff(at)
+        fixed, moving = part.as_independent(at, as_Add=False)
+        total = total + fixed * moving.diff(at)
     return total
 
 
@@ -117,8 +182,9 @@ def _entry_agrees(body: Term, bound: Term, adjoint: Term) -> bool:
     dl/dU_ij = sum_ab G_ab dY_ab/dU_ij, with SymPy differentiating the entry Y_ab.
     """
     sign = 1
-    while body.kind == "negative":
-        sign, body = -sign, body.args[0]
+    while body.kind in ("negative", "scale"):
+        factor = -1 if body.kind == "negative" else to_sympy(body.args[0])[0, 0]
+        sign, body = factor * sign, body.args[-1]
     if body.kind != "loss":
         return False
     outputs, targets = body.args
@@ -143,7 +209,8 @@ def _same_sum(left: Any, right: Any) -> bool:
 
 def _inside(expression: Any) -> Any:
     """A number times a sum, with the number moved into the sum."""
-    number, rest = expression.as_coeff_Mul()
+    rest = next((f for f in sp.Mul.make_args(expression) if isinstance(f, sp.Sum)), expression)
+    number = expression / rest if rest is not expression else 1
     return sp.Sum(number * rest.function, *rest.limits) if isinstance(rest, sp.Sum) else expression
 
 
@@ -154,6 +221,10 @@ class ExplicitOps:
         """Blocks side by side."""
         return sp.Matrix.hstack(*blocks)
 
+    def vcat(self, *blocks: Any) -> Any:
+        """Blocks over each other."""
+        return sp.Matrix.vstack(*blocks)
+
     def scale(self, c: Any, a: Any) -> Any:
         """c A."""
         return c[0, 0] * a
@@ -162,13 +233,58 @@ class ExplicitOps:
         """Zeros of A's shape."""
         return sp.zeros(*a.shape)
 
+    def empty(self, a: Any) -> Any:
+        """No columns."""
+        return sp.zeros(a.shape[0], 0)
+
+    def identity(self, a: Any) -> Any:
+        """I."""
+        return sp.eye(a.shape[0])
+
+    def ones(self, a: Any) -> Any:
+        """A row of ones."""
+        return sp.ones(1, a.shape[1])
+
+    def diag(self, a: Any) -> Any:
+        """The diagonal matrix of a column."""
+        return sp.diag(*a)
+
+    def times(self, a: Any, b: Any) -> Any:
+        """Entry-wise."""
+        return a.multiply_elementwise(b)
+
+    def causal(self, a: Any) -> Any:
+        """Entries (s, t) with s <= t."""
+        return sp.Matrix(*a.shape, lambda s, t: a[s, t] if s <= t else 0)
+
+    def exp(self, a: Any) -> Any:
+        """exp, entry by entry."""
+        return a.applyfunc(sp.exp)
+
+    def inverse(self, a: Any) -> Any:
+        """The inverse."""
+        return a.inv()
+
+    def trace(self, a: Any) -> Any:
+        """The trace."""
+        return sp.Matrix([[a.trace()]])
+
     def inner(self, a: Any, b: Any) -> Any:
         """tr(A^T B)."""
         return (a.T * b).trace()
 
-    def half_square(self, a: Any) -> Any:
-        """tr(A^T A) / 2."""
-        return (a.T * a).trace() / 2
+    def half_square(self, a: Any, weights: Any = None) -> Any:
+        """tr(A^T A) / 2, or with weights."""
+        return (a.T * a * (sp.eye(a.shape[1]) if weights is None else sp.diag(*weights))).trace() / 2
+
+    def fold(self, step: Any, start: Any, *columns: Any) -> Any:
+        """One column at a time."""
+        states = dict(start)
+        for t in range(columns[0].shape[1]):
+            states = step(states, *(c[:, t] for c in columns))
+        return states
+
+    scan = fold
 
     def grad(self, f: Callable[[Any], Any], at: Any) -> Any:
         """Partial derivatives at every entry."""

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from proofs.statements import Statement
+from proofs.statements import Statement, States, Step
 
 Kind = Literal[
-    "symbol", "zero", "sum", "negative", "product", "transpose", "hcat", "scale", "gradient",
-    "output_gradient", "inner", "half_square", "loss", "fold", "collect",
+    "symbol", "zero", "identity", "ones", "sum", "negative", "product", "transpose", "hcat", "vcat",
+    "scale", "diag", "times", "khatri_rao", "causal", "exp", "activation", "inverse", "trace",
+    "gradient", "output_gradient", "inner", "half_square", "weighted_square", "loss", "fold",
 ]  # fmt: skip
 Dim = tuple[str, ...]
 Shape = tuple[Dim, Dim]
@@ -50,8 +51,9 @@ def _fit(ok: bool, what: str, a: Term, b: Term) -> None:
 class Term:
     """A node; `shape` is (rows, columns) as sums of size names, SCALAR for scalars.
 
-    `name` is that of a symbol. A gradient's arguments are (bound symbol, body, at); those of fold
-    are (state symbol, step, start, (symbol, columns) pairs ...), collect has its column first.
+    `name` is that of a symbol. A gradient's arguments are (bound symbol, body, at). Those of a fold
+    with m states are m state symbols, m steps, m starts, then (block symbol, columns) pairs; its
+    name "i/m" says that it stands for the last value of state i.
     """
 
     kind: Kind
@@ -69,8 +71,8 @@ class Term:
     @property
     def is_scalar(self) -> bool:
         """Whether the node is a number, as losses are."""
-        return self.kind in ("inner", "half_square", "loss") or (
-            self.kind in ("sum", "negative") and self.args[0].is_scalar
+        return self.kind in ("inner", "half_square", "weighted_square", "loss") or (
+            self.kind in ("sum", "negative", "scale") and self.args[-1].is_scalar
         )
 
     def __matmul__(self, other: Term) -> Term:
@@ -144,6 +146,14 @@ class TermOps:
         columns = tuple(sorted(d for b in blocks for d in b.shape[1]))
         return Term("hcat", blocks, (blocks[0].shape[0], columns))
 
+    def vcat(self, *blocks: Term) -> Term:
+        """Blocks over each other."""
+        self._matrices(*blocks)
+        for other in blocks[1:]:
+            _fit(blocks[0].shape[1] == other.shape[1], "over each other", blocks[0], other)
+        rows = tuple(sorted(d for b in blocks for d in b.shape[0]))
+        return Term("vcat", blocks, (rows, blocks[0].shape[1]))
+
     def scale(self, c: Term, a: Term) -> Term:
         """c A."""
         _fit(c.shape == (ONE, ONE), "a scalar times a matrix", c, a)
@@ -154,16 +164,83 @@ class TermOps:
         self._matrices(a)
         return Term("zero", (), a.shape)
 
+    def empty(self, a: Term) -> Term:
+        """The matrix with A's rows and no columns."""
+        self._matrices(a)
+        return Term("zero", (), (a.shape[0], ()))
+
+    def identity(self, a: Term) -> Term:
+        """The identity of as many rows as A has."""
+        self._matrices(a)
+        return Term("identity", (), (a.shape[0], a.shape[0]))
+
+    def ones(self, a: Term) -> Term:
+        """A row of ones; over blocks side by side it is made of as many blocks."""
+        self._matrices(a)
+        if a.kind == "hcat":
+            return self.hcat(*map(self.ones, a.args))
+        return Term("ones", (), (ONE, a.shape[1]))
+
+    def diag(self, a: Term) -> Term:
+        """The diagonal matrix of a column."""
+        _fit(a.shape[1] == ONE and not a.is_scalar, "a diagonal (of a column)", a, a)
+        return Term("diag", (a,), (a.shape[0], a.shape[0]))
+
+    def times(self, a: Term, b: Term) -> Term:
+        """The entry-wise product."""
+        self._matrices(a, b)
+        _fit(a.shape == b.shape, "an entry-wise product", a, b)
+        return Term("times", (a, b), a.shape)
+
+    def khatri_rao(self, a: Term, b: Term) -> Term:
+        """The column-wise Kronecker product; its rows are written "r*s"."""
+        self._matrices(a, b)
+        _fit(a.shape[1] == b.shape[1], "a column-wise Kronecker product", a, b)
+        rows = tuple(sorted(f"{r}*{s}" for r in a.shape[0] for s in b.shape[0]))
+        return Term("khatri_rao", (a, b), (rows, a.shape[1]))
+
+    def causal(self, a: Term) -> Term:
+        """Entries (s, t) with s <= t of a square matrix."""
+        self._square(a, "a causal mask")
+        return Term("causal", (a,), a.shape)
+
+    def exp(self, a: Term) -> Term:
+        """exp, entry by entry."""
+        self._matrices(a)
+        return Term("exp", (a,), a.shape)
+
+    def activation(self, a: Term) -> Term:
+        """Any function, entry by entry."""
+        self._matrices(a)
+        return Term("activation", (a,), a.shape)
+
+    def inverse(self, a: Term) -> Term:
+        """The inverse of a square matrix."""
+        self._square(a, "an inverse")
+        return Term("inverse", (a,), a.shape)
+
+    def trace(self, a: Term) -> Term:
+        """The trace as a 1 x 1 matrix."""
+        self._square(a, "a trace")
+        return Term("trace", (a,), (ONE, ONE))
+
+    def _square(self, a: Term, what: str) -> None:
+        self._matrices(a)
+        _fit(a.shape[0] == a.shape[1], f"{what} (square)", a, a)
+
     def inner(self, a: Term, b: Term) -> Term:
         """<A, B>."""
         self._matrices(a, b)
         _fit(a.shape == b.shape, "an inner product", a, b)
         return Term("inner", (a, b), SCALAR)
 
-    def half_square(self, a: Term) -> Term:
-        """|A|^2 / 2."""
+    def half_square(self, a: Term, weights: Term | None = None) -> Term:
+        """|A|^2 / 2, or tr(A diag(w) A^T) / 2."""
         self._matrices(a)
-        return Term("half_square", (a,), SCALAR)
+        if weights is None:
+            return Term("half_square", (a,), SCALAR)
+        _fit(weights.shape == (a.shape[1], ONE), "a column of weights", a, weights)
+        return Term("weighted_square", (a, weights), SCALAR)
 
     def loss(self, outputs: Term, targets: Term) -> Term:
         """l(Y; T)."""
@@ -183,23 +260,72 @@ class TermOps:
             raise ShapeError(f"expected a scalar function, got {_shape(body.shape)}")
         return Term("gradient", (bound, body, at), at.shape)
 
-    def _blocks(self, start: Term, columns: tuple[Term, ...]) -> tuple[Term, tuple[Term, ...]]:
-        state = internal("S", *start.shape)
-        block = tuple(internal(f"{c.name.lower()}_t", c.shape[0], BLOCK) for c in columns)
-        return state, block
+    def fold(self, step: Step, start: States, *columns: Term) -> Mapping[str, Term]:
+        """The recurrence over blocks, kept as such."""
+        return _recurrence(step, start, columns, BLOCK)
 
-    def fold(self, step: Callable[..., Any], start: Term, *columns: Term) -> Term:
-        """The recurrence, kept as such."""
-        state, block = self._blocks(start, columns)
-        pairs = tuple(x for pair in zip(block, columns, strict=True) for x in pair)
-        return Term("fold", (state, step(state, *block), start, *pairs), start.shape)
+    def scan(self, step: Step, start: States, *columns: Term) -> Mapping[str, Term]:
+        """The recurrence over single columns, kept as such."""
+        return _recurrence(step, start, columns, ONE)
 
-    def collect(
-        self, column: Callable[..., Any], step: Callable[..., Any], start: Term, *columns: Term
-    ) -> Term:
-        """The columns along a recurrence, kept as such."""
-        state, block = self._blocks(start, columns)
-        pairs = tuple(x for pair in zip(block, columns, strict=True) for x in pair)
-        made = column(state, *block)
-        shape = (made.shape[0], columns[0].shape[1])
-        return Term("collect", (made, state, step(state, *block), start, *pairs), shape)
+
+def grows(start: Term) -> bool:
+    """Whether a state that starts so grows by the block's width in every step."""
+    return start.shape[1] == ()
+
+
+def _recurrence(
+    step: Step, start: States, columns: tuple[Term, ...], width: Dim
+) -> Mapping[str, Term]:
+    n = columns[0].shape[1]
+    for c in columns:
+        _fit(c.shape[1] == n and c.kind in ("symbol", "hcat"), "a recurrence", columns[0], c)
+    blocks = tuple(internal(f"{_letter(c).lower()}_t", c.shape[0], width) for c in columns)
+    states = {
+        name: internal(name, s.shape[0], n if grows(s) else s.shape[1]) for name, s in start.items()
+    }
+    after = step(states, *blocks)
+    if list(after) != list(start):
+        raise ShapeError(f"expected a step that gives {list(start)}, got {list(after)}")
+    for name, s in start.items():
+        more = width if grows(s) else ()
+        wanted = (s.shape[0], tuple(sorted((*states[name].shape[1], *more))))
+        if after[name].shape != wanted:
+            raise ShapeError(
+                f"expected the state {name} to be {_shape(wanted)} after a step, "
+                f"got {_shape(after[name].shape)}"
+            )
+    pairs = tuple(x for pair in zip(blocks, columns, strict=True) for x in pair)
+    args = (*states.values(), *after.values(), *start.values(), *pairs)
+    return {
+        name: Term("fold", args, states[name].shape, f"{i}/{len(start)}")
+        for i, name in enumerate(start)
+    }
+
+
+def _letter(columns: Term) -> str:
+    """A name for the blocks of a matrix: its own, or that of its first part."""
+    return columns.name if columns.kind == "symbol" else _letter(columns.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What a fold node stands for: state `name`, its step and start, over (block, columns)."""
+
+    name: str
+    step: Term
+    start: Term
+    pairs: tuple[tuple[Term, Term], ...]
+
+
+def components(fold: Term) -> tuple[int, tuple[Component, ...]]:
+    """The index of the state that a fold node stands for, and all states of its recurrence."""
+    index, count = map(int, fold.name.split("/"))
+    states, steps, starts = (fold.args[i * count : (i + 1) * count] for i in range(3))
+    rest = fold.args[3 * count :]
+    pairs = tuple(zip(rest[::2], rest[1::2], strict=True))
+    made = (
+        Component(name=s.name.removeprefix("."), step=after, start=at, pairs=pairs)
+        for s, after, at in zip(states, steps, starts, strict=True)
+    )
+    return index, tuple(made)

@@ -3,8 +3,14 @@
 from proofs.derivations.attention import ATTENTION
 from proofs.derivations.finetuning import FINETUNING
 from proofs.derivations.linear_layer import LINEAR_LAYER
+from proofs.derivations.optimisers import OPTIMISERS
 from proofs.steps import Derivation
 
-DERIVATIONS: dict[str, Derivation] = {**LINEAR_LAYER, **ATTENTION, **FINETUNING}
+DERIVATIONS: dict[str, Derivation] = {
+    **LINEAR_LAYER,
+    **OPTIMISERS,
+    **ATTENTION,
+    **FINETUNING,
+}
 
 __all__ = ["DERIVATIONS"]

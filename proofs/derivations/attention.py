@@ -1,7 +1,7 @@
 """Derivations of A3 and A4."""
 
 from proofs.rules import BLOCKS, CANCEL, DIFFERENTIATE, DISTRIBUTE, REGROUP, SIGNS
-from proofs.steps import Derivation, Direct, Induction, Step
+from proofs.steps import Derivation, Direct, Induction, Invariant, Step
 
 ATTENTION: dict[str, Derivation] = {
     "context-split": Direct(
@@ -40,18 +40,24 @@ ATTENTION: dict[str, Derivation] = {
         )
     ),
     "outer-product-sum": Induction(
-        columns=("V", "K"),
-        base=(Step(CANCEL, lambda ops, v: v["W"] + v["V"] @ v["K"].T),),
-        step=(
-            Step(
-                "hypothesis",
-                lambda ops, v: v["W"] + v["V_n"] @ v["K_n"].T + v["v"] @ v["k"].T,
-            ),
-            Step(
-                BLOCKS,
-                lambda ops, v: v["W"] + ops.hcat(v["V_n"], v["v"]) @ ops.hcat(v["K_n"], v["k"]).T,
-            ),
-        ),
+        {
+            "S": Invariant(
+                closed=lambda ops, v, s: v["W"] + v["V"] @ v["K"].T,
+                base=(Step(CANCEL, lambda ops, v: v["W"] + v["V"] @ v["K"].T),),
+                step=(
+                    Step(
+                        "hypothesis",
+                        lambda ops, v: v["W"] + v["V_n"] @ v["K_n"].T + v["v"] @ v["k"].T,
+                    ),
+                    Step(
+                        BLOCKS,
+                        lambda ops, v: (
+                            v["W"] + ops.hcat(v["V_n"], v["v"]) @ ops.hcat(v["K_n"], v["k"]).T
+                        ),
+                    ),
+                ),
+            )
+        }
     ),
     "linear-loss-step": Direct(
         (

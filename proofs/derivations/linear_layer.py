@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proofs.rules import BLOCKS, CANCEL, DIFFERENTIATE, DISTRIBUTE, REGROUP, SCALARS
-from proofs.steps import Derivation, Direct, Induction, Step
+from proofs.steps import Derivation, Direct, Induction, Invariant, Step
 
 
 def _g(ops: Any, v: Mapping[str, Any]) -> Any:
@@ -25,36 +25,42 @@ def _next_r(_ops: Any, v: Mapping[str, Any]) -> Any:
 def _by_induction(error: Any) -> Induction:
     """Both recurrences: the next step adds -gamma (error) x^T."""
     return Induction(
-        columns=("X", "T"),
-        base=(Step(CANCEL, lambda ops, v: v["W"] + v["E_0"] @ v["X"].T),),
-        step=(
-            Step(
-                DIFFERENTIATE,
-                lambda ops, v: v["S_n"] - ops.scale(v["gamma"], error(ops, v) @ v["x"].T),
-            ),
-            Step(
-                "hypothesis",
-                lambda ops, v: (
-                    v["W"] + v["E_n"] @ v["X_n"].T
-                    - ops.scale(v["gamma"], error(ops, v) @ v["x"].T)
+        {
+            "S": Invariant(
+                closed=lambda ops, v, s: v["W"] + s["E"] @ v["X"].T,
+                base=(
+                    Step(CANCEL, lambda ops, v: v["W"] + ops.empty(v["T"]) @ v["X"].T),
                 ),
-            ),
-            Step(
-                SCALARS,
-                lambda ops, v: (
-                    v["W"] + v["E_n"] @ v["X_n"].T
-                    + (-ops.scale(v["gamma"], error(ops, v))) @ v["x"].T
+                step=(
+                    Step(
+                        DIFFERENTIATE,
+                        lambda ops, v: v["S_n"] - ops.scale(v["gamma"], error(ops, v) @ v["x"].T),
+                    ),
+                    Step(
+                        "hypothesis",
+                        lambda ops, v: (
+                            v["W"] + v["E_n"] @ v["X_n"].T
+                            - ops.scale(v["gamma"], error(ops, v) @ v["x"].T)
+                        ),
+                    ),
+                    Step(
+                        SCALARS,
+                        lambda ops, v: (
+                            v["W"] + v["E_n"] @ v["X_n"].T
+                            + (-ops.scale(v["gamma"], error(ops, v))) @ v["x"].T
+                        ),
+                    ),
+                    Step(
+                        BLOCKS,
+                        lambda ops, v: (
+                            v["W"]
+                            + ops.hcat(v["E_n"], -ops.scale(v["gamma"], error(ops, v)))
+                            @ ops.hcat(v["X_n"], v["x"]).T
+                        ),
+                    ),
                 ),
-            ),
-            Step(
-                BLOCKS,
-                lambda ops, v: (
-                    v["W"]
-                    + ops.hcat(v["E_n"], -ops.scale(v["gamma"], error(ops, v)))
-                    @ ops.hcat(v["X_n"], v["x"]).T
-                ),
-            ),
-        ),
+            )
+        }
     )  # fmt: skip
 
 

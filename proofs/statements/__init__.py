@@ -8,16 +8,17 @@ Dai et al., arXiv 2212.10559.
 from proofs.statements.attention import ATTENTION
 from proofs.statements.finetuning import FINETUNING
 from proofs.statements.linear_layer import LINEAR_LAYER
-from proofs.statements.model import Integers, Ops, Side, Statement
+from proofs.statements.optimisers import OPTIMISERS
+from proofs.statements.model import Integers, Ops, Side, Statement, States, Step
 
-__all__ = ["CATALOGUE", "Integers", "Ops", "Side", "Statement", "UnknownStatement", "by_id"]
+__all__ = ["CATALOGUE", "Integers", "Ops", "Side", "Statement", "States", "Step", "UnknownStatement", "by_id"]
 
 
 class UnknownStatement(KeyError):
     """No statement has this id."""
 
 
-CATALOGUE: tuple[Statement, ...] = (*LINEAR_LAYER, *ATTENTION, *FINETUNING)
+CATALOGUE: tuple[Statement, ...] = (*LINEAR_LAYER, *OPTIMISERS, *ATTENTION, *FINETUNING)
 
 
 def by_id(name: str) -> Statement:

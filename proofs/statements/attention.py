@@ -40,7 +40,9 @@ ATTENTION: tuple[Statement, ...] = (
         title="The outer products of the demonstrations add up to one matrix product",
         source="Dai eq. 11-12; Katharopoulos et al. 2006.16236",
         variables=_PAIRS,
-        lhs=lambda ops, v: ops.fold(lambda S, x, k: S + x @ k.T, v["W"], v["V"], v["K"]),
+        lhs=lambda ops, v: ops.fold(
+            lambda s, x, k: {"S": s["S"] + x @ k.T}, {"S": v["W"]}, v["V"], v["K"]
+        )["S"],
         rhs=lambda ops, v: v["W"] + v["V"] @ v["K"].T,
         near_miss=lambda ops, v: v["W"] + v["K"] @ v["V"].T,
         remark="The near miss exchanges keys and values.",

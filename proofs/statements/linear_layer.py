@@ -28,14 +28,24 @@ def _squared_error(ops: Any, rate: Any) -> Any:
 
 def _trained(step: Any) -> Side:
     """The layer after all steps."""
-    return lambda ops, v: ops.fold(step(ops, v["gamma"]), v["W"], v["X"], v["T"])
+    return lambda ops, v: ops.fold(
+        lambda s, x, t: {"S": step(ops, v["gamma"])(s["S"], x, t)}, {"S": v["W"]}, v["X"], v["T"]
+    )["S"]
 
 
 def _unrolled(step: Any, error: Any) -> Side:
-    """W + E X^T with the errors at the weights of each step."""
+    """W + E X^T with the errors E collected at the weights of each step."""
     return lambda ops, v: (
         v["W"]
-        + ops.collect(error(ops, v["gamma"]), step(ops, v["gamma"]), v["W"], v["X"], v["T"])
+        + ops.fold(
+            lambda s, x, t: {
+                "S": step(ops, v["gamma"])(s["S"], x, t),
+                "E": ops.hcat(s["E"], error(ops, v["gamma"])(s["S"], x, t)),
+            },
+            {"S": v["W"], "E": ops.empty(v["T"])},
+            v["X"],
+            v["T"],
+        )["E"]
         @ v["X"].T
     )
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 Side = Callable[[Any, Mapping[str, Any]], Any]
+States = Mapping[str, Any]
+Step = Callable[..., States]
 Integers = tuple[tuple[int, ...], ...]
 
 
@@ -12,23 +14,59 @@ class Ops(Protocol):
     """Everything beyond `@ + - .T` that a side may use; an interpreter implements these.
 
     Matrices are whatever the interpreter calls a matrix; scalars come from `inner`, `half_square`
-    and `loss` and may be added and negated.
+    and `loss` and may be added, negated and scaled.
     """
 
     def hcat(self, *blocks: Any) -> Any:
         """[A B ...], blocks side by side."""
 
+    def vcat(self, *blocks: Any) -> Any:
+        """Blocks over each other."""
+
     def scale(self, c: Any, a: Any) -> Any:
-        """c A for a 1 x 1 matrix c."""
+        """c A for a 1 x 1 matrix c and a matrix or scalar A."""
 
     def zeros_like(self, a: Any) -> Any:
         """The zero matrix of A's shape."""
 
+    def empty(self, a: Any) -> Any:
+        """The matrix with A's rows and no columns, from which a recurrence may grow one."""
+
+    def identity(self, a: Any) -> Any:
+        """The identity of as many rows as A has."""
+
+    def ones(self, a: Any) -> Any:
+        """A row of ones, one for each column of A."""
+
+    def diag(self, a: Any) -> Any:
+        """The diagonal matrix of a column."""
+
+    def times(self, a: Any, b: Any) -> Any:
+        """The entry-wise product."""
+
+    def khatri_rao(self, a: Any, b: Any) -> Any:
+        """The column-wise Kronecker product, columns a_t (x) b_t."""
+
+    def causal(self, a: Any) -> Any:
+        """The square matrix A with its entries (s, t) kept for s <= t, zero elsewhere."""
+
+    def exp(self, a: Any) -> Any:
+        """The exponential of every entry."""
+
+    def activation(self, a: Any) -> Any:
+        """Any function of one number, applied to every entry."""
+
+    def inverse(self, a: Any) -> Any:
+        """The inverse of a square matrix, which a statement that uses it takes to exist."""
+
+    def trace(self, a: Any) -> Any:
+        """The 1 x 1 matrix of the sum of the diagonal."""
+
     def inner(self, a: Any, b: Any) -> Any:
         """The scalar tr(A^T B)."""
 
-    def half_square(self, a: Any) -> Any:
-        """The scalar tr(A^T A) / 2."""
+    def half_square(self, a: Any, weights: Any = None) -> Any:
+        """The scalar tr(A^T A) / 2; with a column of weights w, tr(A diag(w) A^T) / 2."""
 
     def loss(self, outputs: Any, targets: Any) -> Any:
         """The scalar l(Y; T), any function that is differentiable in Y."""
@@ -39,13 +77,15 @@ class Ops(Protocol):
     def grad(self, f: Callable[[Any], Any], at: Any) -> Any:
         """The gradient of the scalar function f of a matrix, derived by the interpreter."""
 
-    def fold(self, step: Callable[..., Any], start: Any, *columns: Any) -> Any:
-        """`state = step(state, block of each matrix of columns)`, left to right; the last state."""
+    def fold(self, step: Step, start: States, *columns: Any) -> Mapping[str, Any]:
+        """The last states of a recurrence over blocks of columns, left to right.
 
-    def collect(
-        self, column: Callable[..., Any], step: Callable[..., Any], start: Any, *columns: Any
-    ) -> Any:
-        """[c_1 c_2 ...], c_t = column(state before step t, block t of each matrix)."""
+        `step(states before, block of each matrix of columns)` gives the states after. A state that
+        starts `empty` grows by the width of the block in every step.
+        """
+
+    def scan(self, step: Step, start: States, *columns: Any) -> Mapping[str, Any]:
+        """As `fold`, one column at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,105 @@
+"""pytest --dual-form-target package.module:function --dual-form-variant delta_rule
+
+Without --dual-form-target nothing is collected and nothing but pytest is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+TARGET, VARIANT, SET = "--dual-form-target", "--dual-form-variant", "--dual-form-set"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The three options."""
+    group = parser.getgroup("dual form", "conformance of an attention implementation")
+    group.addoption(
+        TARGET,
+        metavar="MODULE:NAME",
+        help="a function (q, k, v, **gates), or an Implementation, to check",
+    )
+    group.addoption(VARIANT, metavar="NAME", help="the rule it claims, such as delta_rule")
+    group.addoption(
+        SET,
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="a convention, such as axes='time head', query_scale='inverse sqrt', decay=log "
+        "or names.decay=g; may be given several times",
+    )
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Refuse one option without the other.
+
+    Raises:
+        pytest.UsageError: when only one of target and variant is given.
+    """
+    config = session.config
+    target, variant = config.getoption(TARGET), config.getoption(VARIANT)
+    if (target is None) != (variant is None):
+        raise pytest.UsageError(f"expected {TARGET} with {VARIANT}, got one alone; give both")
+
+
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """One test a check, before everything else that was collected.
+
+    Raises:
+        pytest.UsageError: when the target cannot be loaded, or the variant or a convention is
+            unknown.
+    """
+    config = session.config
+    if config.getoption(TARGET) is None:
+        return
+    items[:0] = list(_Checks.from_parent(session, name="dual form").collect())
+
+
+class _Checks(pytest.Collector):
+    """The checks of one target."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item a check.
+
+        Raises:
+            pytest.UsageError: see `pytest_collection_modifyitems`.
+        """
+        from dualform.testing import checks_of, loading
+
+        option = self.config.getoption
+        try:
+            implementation = loading.implementation(option(TARGET), option(VARIANT), option(SET))
+            names = checks_of(implementation, option(VARIANT))
+        except loading.BadTarget as error:
+            raise pytest.UsageError(str(error)) from error
+        for name in names:
+            yield _Check.from_parent(self, name=name, implementation=implementation)
+
+
+class _Check(pytest.Item):
+    """One check of one target."""
+
+    def __init__(self, *, implementation: Any, **more: Any) -> None:
+        super().__init__(**more)
+        self.implementation = implementation
+
+    def runtest(self) -> None:
+        """Run it."""
+        from dualform.testing import CHECKS
+
+        CHECKS[self.name](self.implementation, self.config.getoption(VARIANT))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The message alone for a violated identity, which says all there is to say."""
+        from dualform.testing import ConformanceError, Uninformative
+
+        if isinstance(excinfo.value, ConformanceError | Uninformative):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Any, int | None, str]:
+        """Where it stands in reports."""
+        option = self.config.getoption
+        return self.path, None, f"dual form: {option(TARGET)} as {option(VARIANT)}: {self.name}"

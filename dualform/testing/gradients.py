@@ -1,0 +1,116 @@
+"""Gradients of a linear functional of the outputs, under a bound derived from the forward one.
+
+A gradient entry is a sum over the paths from that input to the functional, each a product of local
+derivatives y. Computed with errors f of the y and at most m roundings on a path it errs by at most
+(1 + u)^m A(|y| + f) - A(|y|), where A sums the paths' absolute values. The running error bound of
+the forward form is built from the same paths: its own derivative in the error of an input is
+A(|y| + f), for the bounded forms carry |y| f + |x| e + e f at every product. So A comes from
+differentiating the bound, with the errors f of float32 and those of float64. It is a polynomial in
+u with no negative coefficient, hence convex: A(u) - A(0) <= u (A(u32) - A(u64)) / (u32 - u64) for
+every u up to u32. Doubled for another order of the operations, and doubled again because the values
+at hand are rounded: |y| + f <= |y'| + 2 f.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualform.rounding import UNIT_ROUNDOFF, Tracked
+from dualform.testing.bodies import rule
+from dualform.testing.canonical import Inputs, run
+from dualform.testing.cases import Case
+from dualform.testing.comparing import Agreement, Identity, compare
+from dualform.testing.implementation import Implementation
+from dualform.testing.problems import answer, problem
+from dualform.testing.reference import CHUNK, computing_type, mapped, roundings
+from dualform.variants import Variant
+from dualform.variants import arithmetic as A
+
+
+def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
+    """d/dx of sum c o, for q, k, v and every gate x; c normal."""
+    identity = Identity(
+        name=f"{variant.name}, gradients", formula=f"d (sum c o) / dx where {rule(of, variant)}"
+    )
+    given = problem(variant, of, case)
+    c = _functional(case)
+    made = _theirs(of, given, c, case, identity)
+    want = _exact(variant, of, given, c)
+    single, double = UNIT_ROUNDOFF[torch.float32], UNIT_ROUNDOFF[torch.float64]
+    exactly = _paths(variant.slow, of, given, c, torch.float64, {})
+    slow = _paths(variant.slow, of, given, c, torch.float32, {})
+    fast = _paths(variant.fast, of, given, c, torch.float32, {"chunk": case.chunk or CHUNK})
+    u, m = UNIT_ROUNDOFF[computing_type(of, case.dtype)], roundings(given)
+    found = []
+    for name, got in made.items():
+        paths = torch.maximum(slow[name], fast[name])
+        slope = (paths - exactly[name]).clamp(min=0) / (single - double)
+        room, own = (4 * (slope * r + ((1 + r) ** m - 1) * paths) for r in (u, double))
+        found.append(
+            compare(
+                got, A.lift(Tracked(want[name], own)), room, place=f"gradient of {name}",
+                identity=identity, case=case, of=of,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _functional(case: Case) -> Tensor:
+    generator = torch.Generator().manual_seed(case.seed + 3)
+    shape = (case.batch, case.heads * case.repeat, case.tokens, case.d_v)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _named(given: Inputs) -> dict[str, Any]:
+    return {"q": given.q, "k": given.k, "v": given.v, **given.gates}
+
+
+def _theirs(
+    of: Implementation, given: Inputs, c: Tensor, case: Case, identity: Identity
+) -> dict[str, Tensor]:
+    """The implementation's own gradients, zero where an input did not matter."""
+    free = mapped(given, lambda x: x.detach().requires_grad_())
+    o = answer(of, free, case, identity.name).o
+    x = _named(free)
+    got = torch.autograd.grad((o.double() * c).sum(), list(x.values()), allow_unused=True)
+    pairs = zip(x.items(), got, strict=True)
+    return {n: torch.zeros_like(t) if g is None else g for (n, t), g in pairs}
+
+
+def _exact(variant: Variant, of: Implementation, given: Inputs, c: Tensor) -> dict[str, Tensor]:
+    """Autograd through the slow twin in float64."""
+    free = mapped(given, lambda x: x.detach().double().requires_grad_())
+    o = run(variant.slow, free, of.convention).o
+    x = _named(free)
+    got = torch.autograd.grad((o * c).sum(), list(x.values()), allow_unused=True)
+    pairs = zip(x.items(), got, strict=True)
+    return {n: torch.zeros_like(t) if g is None else g for (n, t), g in pairs}
+
+
+def _paths(
+    form: Any,
+    of: Implementation,
+    given: Inputs,
+    c: Tensor,
+    kind: torch.dtype,
+    more: dict[str, Any],
+) -> dict[str, Tensor]:
+    """A of every input: the derivative of the forward bound in that input's error."""
+    errors: dict[int, Tensor] = {}
+
+    def free(x: Tensor) -> Any:
+        value = x.detach().to(kind)
+        lost = (value.double() - x.detach().double()).abs()
+        error = errors[id(x)] = lost.requires_grad_()
+        return A.lift(Tracked(value, error))
+
+    o: Any = run(form, replace(mapped(given, free)), of.convention, **more).o
+    names = _named(given)
+    leaves = [errors[id(x)] for x in names.values()]
+    got = torch.autograd.grad((o.error * c.abs()).sum(), leaves, allow_unused=True)
+    pairs = zip(names, leaves, got, strict=True)
+    return {n: torch.zeros_like(e) if g is None else g for n, e, g in pairs}

@@ -1,0 +1,141 @@
+"""The search for the smallest failing example, and the report of a search that found none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hypothesis import HealthCheck, given, settings
+
+from dualform.testing.cases import Case, Domain, cases
+from dualform.testing.comparing import Agreement, Identity, compare
+from dualform.testing.conventions import Convention
+from dualform.testing.hints import diagnose
+from dualform.testing.implementation import Implementation
+from dualform.testing.messages import ConformanceError, Uninformative
+from dualform.testing.problems import answer, problem
+from dualform.testing.reference import allowed, expected
+from dualform.variants import Variant
+
+EXAMPLES = 40
+Body = Callable[[Implementation, Variant, Case], list[Agreement]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A check that found no violation: how many examples, how many could have told, gap/bound."""
+
+    check: str
+    examples: int
+    telling: int
+    worst_ratio: float
+
+
+def domain_of(of: Implementation, **changed: object) -> Domain:
+    """The sizes that the implementation declares."""
+    own = Domain(
+        dtypes=of.dtypes,
+        multiple=of.multiple,
+        longest=max(of.longest, of.multiple),
+        widest=of.widest,
+        chunks=of.chunks if of.their_name("chunk") else (),
+        square=of.square,
+        grouped=of.grouped,
+    )
+    return replace(own, **changed)  # type: ignore[arg-type]
+
+
+def hunt(
+    check: str,
+    of: Implementation,
+    variant: Variant,
+    body: Body,
+    *,
+    domain: Domain,
+    examples: int = EXAMPLES,
+) -> Report:
+    """Run `body` on examples; shrink a failing one and say what its answer agrees with.
+
+    Raises:
+        ConformanceError: with the smallest failing example.
+        Uninformative: when fewer than a fifth of the examples could have told right from wrong.
+    """
+    try:
+        return search_for(
+            check, lambda case: body(of, variant, case), domain=domain, examples=examples
+        )
+    except ConformanceError as error:
+        found = replace(error.finding, hints=hints_for(of, variant))
+        raise ConformanceError(found) from error.__cause__
+
+
+def search_for(
+    check: str, body: Callable[[Case], list[Agreement]], *, domain: Domain, examples: int
+) -> Report:
+    """As `hunt`, for anything that compares an answer with an expectation.
+
+    Raises:
+        ConformanceError: with the smallest failing example.
+        Uninformative: when fewer than a fifth of the examples could have told right from wrong.
+    """
+    seen: list[Agreement] = []
+
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(domain))
+    def search(case: Case) -> None:
+        seen.extend(body(case))
+
+    search()
+    telling = sum(a.telling for a in seen)
+    if telling < len(seen) / 5 or not seen:
+        raise Uninformative(
+            f"expected a fifth of the examples of {check!r} to tell right from wrong, got "
+            f"{telling} of {len(seen)}; allow more tokens or a more precise type"
+        )
+    worst = max(a.worst_ratio for a in seen)
+    return Report(check=check, examples=len(seen), telling=telling, worst_ratio=worst)
+
+
+def generic(of: Implementation, seed: int) -> Case:
+    """An example of several tokens, heads and channels in the most precise type."""
+    return Case(
+        seed=seed, batch=2, heads=2, repeat=1, tokens=of.multiple * -(-5 // of.multiple),
+        d_k=min(3, of.widest), d_v=min(3 if of.square else 2, of.widest), dtype=of.dtypes[0],
+        layout="contiguous", exponents={"q": 0, "v": 0},
+        chunk=of.chunks[-1] if of.their_name("chunk") else None, cut=0, from_state=False,
+    )  # fmt: skip
+
+
+def hints_for(of: Implementation, variant: Variant) -> tuple[str, ...]:
+    """What the outputs agree with on three generic examples."""
+    examples = [generic(of, seed) for seed in (11, 12, 13)]
+    asked = [(case, problem(variant, of, case)) for case in examples]
+    nothing = Identity(name="", formula="")
+    try:
+        answered = [(case, x, answer(of, x, case, "")) for case, x in asked]
+    except ConformanceError:
+        return ()
+
+    def agrees(rule: Variant, convention: Convention) -> bool:
+        other, telling = replace(of, convention=convention), False
+        for case, x, made in answered:
+            try:
+                want = expected(rule, x, other)
+                room = allowed(rule, x, other, case.dtype, case.chunk)
+                found = compare(
+                    made.o, want.o, room.o.error,
+                    place="", identity=nothing, case=case, of=other,
+                )  # fmt: skip
+            except (ConformanceError, ValueError, TypeError, KeyError):
+                return False
+            telling = telling or found.telling
+        return telling
+
+    return diagnose(variant, of.convention, agrees)
