@@ -157,7 +157,7 @@ def _scalars(node: Flat) -> Flat | None:
 
 def _units(node: Flat) -> Flat | None:
     """1 x 1 matrices: scalars are put where a product has a size of one, and sorted there."""
-    if node[0] == "T" and shape_of(node[1]) == (ONE, ONE):
+    if node[0] in ("T", "diag", "trace") and shape_of(node[1]) == (ONE, ONE):
         return node[1]  # type: ignore[no-any-return] # a Flat
     if node[0] == "scale" and node[2][0] != "sum":
         factors = node[2][1:] if node[2][0] == "product" else (node[2],)
@@ -311,7 +311,9 @@ def _zero(node: Flat) -> Flat | None:
     def is_zero(a: Flat) -> bool:
         return bool(a[0] == "zero")
 
-    kind = node[0]
+    kind, shape = node[0], shape_of(node)
+    if kind != "zero" and () in shape and shape != ((), ()):
+        return _zeros(shape)  # it has no entries
     if kind == "sum":
         kept = [a for a in node[1:] if not is_zero(a)]
         nothing = _zeros(shape_of(node[1]))

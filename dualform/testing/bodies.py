@@ -148,6 +148,8 @@ def _unheard(
 
 def rule(of: Implementation, variant: Variant) -> str:
     """The update and the read, with what the convention changes."""
+    if "o = " in variant.update:
+        return variant.update
     read = "S_(t-1)" if of.convention.read == "before write" else "S_t"
-    return f"o_t = {read} q_t, {variant.update}"
-
+    update = variant.update if "=" in variant.update else f"S_t = {variant.update}"
+    return f"o_t = {read} q_t, {update}"

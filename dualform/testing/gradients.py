@@ -13,6 +13,7 @@ at hand are rounded: |y| + f <= |y'| + 2 f.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +50,7 @@ def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreemen
     for name, got in made.items():
         paths = torch.maximum(slow[name], fast[name])
         slope = (paths - exactly[name]).clamp(min=0) / (single - double)
-        room, own = (4 * (slope * r + ((1 + r) ** m - 1) * paths) for r in (u, double))
+        room, own = (4 * (slope * r + math.expm1(m * math.log1p(r)) * paths) for r in (u, double))
         found.append(
             compare(
                 got, A.lift(Tracked(want[name], own)), room, place=f"gradient of {name}",

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dualform.testing.canonical import Inputs, Outputs
+from dualform.testing.canonical import Inputs, Outputs, on_leaves
 from dualform.testing.conventions import Axes, Convention
 from dualform.testing.messages import Unusable
-from dualform.variants.layout import leaves, on_leaves
+from dualform.variants.layout import leaves
 
 Accumulate = Literal["at least float32", "float32", "input"]
 STATE_NAMES = ("state", "initial_state")
@@ -104,15 +104,11 @@ class Implementation:
                 "wrap the function"
             )
         state = parts[1] if len(parts) > 1 else None
-        return Outputs(o=get(parts[0]), state=None if state is None else self._returned(state))
+        return Outputs(o=get(parts[0]), state=None if state is None else on_leaves(self._turned, state))
 
     def _turned(self, leaf: Tensor) -> Tensor:
         """A state leaf to or from their axes."""
         return leaf.mT if self.convention.state == "key value" else leaf
-
-    def _returned(self, state: Any) -> Any:
-        turned = [self._turned(s) for s in leaves(state)]
-        return turned[0] if len(turned) == 1 else tuple(turned)
 
     def _one_by_one(self, given: Inputs, chunk: int | None) -> Outputs:
         """Batches and heads one at a time, for functions of one head [time, dim]."""
@@ -132,8 +128,8 @@ class Implementation:
         if repeat > 1 or answers[0].state is None:
             return Outputs(o=o, state=None)
         by_leaf = zip(*(leaves(a.state) for a in answers), strict=True)
-        turned = [torch.stack(list(part)).unflatten(0, shape) for part in by_leaf]
-        return Outputs(o=o, state=turned[0] if len(turned) == 1 else tuple(turned))
+        turned = iter([torch.stack(list(part)).unflatten(0, shape) for part in by_leaf])
+        return Outputs(o=o, state=on_leaves(lambda s: next(turned), answers[0].state))
 
 
 def _axes(axes: Axes) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualform.testing.canonical import Inputs, Outputs, given_for
+from dualform.testing.canonical import Inputs, Outputs, given_for, on_leaves
 from dualform.testing.cases import Case, draw_qkv, laid_out
 from dualform.testing.implementation import Implementation
 from dualform.testing.messages import ConformanceError, Finding
 from dualform.variants import Variant
-from dualform.variants.layout import computing_type, leaves, on_leaves
+from dualform.variants.layout import computing_type, leaves
 
 # Decays and rates away from the ends of their range, where logarithms and quotients live too.
 _LOW, _HIGH = 2.0**-6, 1.0
@@ -30,7 +30,7 @@ def settings_of(variant: Variant, case: Case) -> dict[str, Any]:
     if "batch" in variant.options:
         made["batch"] = BATCH
     if "ridge" in variant.options:
-        made["ridge"] = torch.full((case.heads, case.d_k), RIDGE, dtype=torch.float64)
+        made["ridge"] = torch.full((case.batch, case.heads, case.d_k), RIDGE, dtype=case.dtype)
     return made
 
 

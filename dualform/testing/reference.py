@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from dualform.rounding import UNIT_ROUNDOFF, Tracked
-from dualform.testing.canonical import Inputs, Outputs, run
+from dualform.testing.canonical import Inputs, Outputs, on_leaves, run
 from dualform.testing.implementation import Implementation
 from dualform.variants import Variant
 from dualform.variants import arithmetic as A
-from dualform.variants.layout import on_leaves
 
 CHUNK = 4
 _ROOM = 0.5  # m u of the longest path, past which a bound scaled from another type means nothing

@@ -29,7 +29,7 @@ def check_tokens(q: Array, k: Array, v: Array) -> None:
     Raises:
         VariantInputError: for another number of axes, sizes that do not fit, or types that differ.
     """
-    if min(q.ndim, k.ndim, v.ndim) < 3:
+    if min(len(a.shape) for a in (q, k, v)) < 3:
         raise refuse(
             "q, k and v of shape [..., heads, tokens, width]",
             f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}",
@@ -135,7 +135,7 @@ def check_state(given: Sequence[Array], zero: Sequence[Array], growing: Sequence
         raise refuse(f"a state of {len(zero)} tensors", len(given), "start from initial_state")
     for got, want, grows in zip(given, zero, growing, strict=True):
         shape = list(want.shape)
-        if grows and got.ndim == want.ndim:
+        if grows and len(got.shape) == len(shape):
             shape[-2] = got.shape[-2]
         if list(got.shape) != shape:
             raise refuse(
@@ -143,3 +143,31 @@ def check_state(given: Sequence[Array], zero: Sequence[Array], growing: Sequence
             )
         if got.dtype != want.dtype:
             raise refuse(f"a state of type {want.dtype}", got.dtype, "keep the state's type")
+
+
+def check_number(name: str, number: float, allowed: Range) -> None:
+    """A plain number in its range.
+
+    Raises:
+        VariantInputError: for a tensor, a number outside, or NaN.
+    """
+    if not isinstance(number, float | int) or not allowed[0] <= number <= allowed[1]:
+        raise refuse(f"{name} a number in {list(allowed)}", number, "pass a float")
+
+
+def check_ridge(ridge: Array, shape: Sequence[int], types: set[torch.dtype]) -> None:
+    """Positive, of a shape [..., G, d_k] whose leading axes broadcast.
+
+    Raises:
+        VariantInputError: for another shape or type, or, where reading is cheap, another sign.
+    """
+    axes = tuple(ridge.shape)
+    fits = 2 <= len(axes) <= len(shape) and axes[-1] == shape[-1] and all(
+        a in (1, s) for a, s in zip(axes[::-1], tuple(shape)[::-1], strict=False)
+    )  # fmt: skip
+    if not fits:
+        raise refuse(f"ridge that broadcasts to {tuple(shape)}", axes, "expand or cut it")
+    if ridge.dtype not in types:
+        wanted = " or ".join(sorted(map(str, types)))
+        raise refuse(f"ridge of type {wanted}", ridge.dtype, "convert it first")
+    check_range("ridge", ridge, (torch.finfo(ridge.dtype).tiny, torch.inf))

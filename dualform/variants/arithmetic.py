@@ -100,8 +100,13 @@ def cat(parts: Sequence[Array], dim: int) -> Array:
 
 
 def _expanded(parts: Sequence[Tensor], dim: int) -> list[Tensor]:
-    lead = torch.broadcast_shapes(*(p.shape[: min(dim, -2)] for p in parts))
+    lead = broadcast(*(p.shape[: min(dim, -2)] for p in parts))
     return [p.expand(*lead, *p.shape[min(dim, -2) :]) for p in parts]
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The common shape of all."""
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]  # torch's stub
 
 
 def full(like: Array, shape: Sequence[int], number: float) -> Array:

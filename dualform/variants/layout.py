@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dualform.variants.arithmetic import Array, cat, full, moved, to_type
 
@@ -25,7 +24,7 @@ def computing_type(dtype: torch.dtype) -> torch.dtype:
 def grouped(q: Array, groups: int) -> Array:
     """[..., H, T, d] to [..., G, H / G, T, d]: head h reads group h // (H / G)."""
     each = q.shape[-3] // groups if groups else 1
-    return moved(lambda t: t.unflatten(-3, (groups, each)), q)
+    return moved(lambda t: torch.unflatten(t, -3, (groups, each)), q)
 
 
 def ungrouped(o: Array) -> Array:
@@ -80,6 +79,6 @@ def joined(outputs: Sequence[Array], q: Array, width: int) -> Array:
     return cat([none, *outputs], -2)
 
 
-def zeros(like: Tensor, *shape: int) -> Tensor:
+def zeros(like: Array, *shape: int) -> Array:
     """A zero leaf in the computing type of `like`."""
-    return like.new_zeros(shape, dtype=computing_type(like.dtype))
+    return full(in_computing_type(like[..., :0, :]), shape, 0.0)

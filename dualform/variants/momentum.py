@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dualform.variants.arithmetic import Array, cat, full
 from dualform.variants.layout import joined, pieces, rows
 from dualform.variants.pairwise import pair_products
+from dualform.variants.recurrent import Gates
 from dualform.variants.softmax import causal_chunks, causal_token
 
 
@@ -40,7 +41,7 @@ def summed(v: Array, m: Array, eta: float, chunk: int) -> Array:
 
 
 def beside_fast(
-    q: Array, k: Array, v: Array, state: MomentumState, chunk: int, eta: float
+    q: Array, k: Array, v: Array, gates: Gates, state: MomentumState, chunk: int, eta: float
 ) -> tuple[Array, MomentumState]:
     """Blocks of keys merged; the momentum sum by chunks, m_{t+1} = eta m_t + eta v_t."""
     past = state.keys.shape[-2]
@@ -51,7 +52,7 @@ def beside_fast(
 
 
 def beside_slow(
-    q: Array, k: Array, v: Array, state: MomentumState, eta: float
+    q: Array, k: Array, v: Array, gates: Gates, state: MomentumState, eta: float
 ) -> tuple[Array, MomentumState]:
     """Each token's softmax as defined, and the recurrence of m."""
     keys, values, m = state
@@ -65,7 +66,7 @@ def beside_slow(
 
 
 def inside_fast(
-    q: Array, k: Array, v: Array, state: MomentumState, chunk: int, eta: float
+    q: Array, k: Array, v: Array, gates: Gates, state: MomentumState, chunk: int, eta: float
 ) -> tuple[Array, MomentumState]:
     """The summed values by chunks, then blocks of keys merged."""
     past = state.keys.shape[-2]
@@ -76,7 +77,7 @@ def inside_fast(
 
 
 def inside_slow(
-    q: Array, k: Array, v: Array, state: MomentumState, eta: float
+    q: Array, k: Array, v: Array, gates: Gates, state: MomentumState, eta: float
 ) -> tuple[Array, MomentumState]:
     """The recurrence of w, and each token's softmax as defined."""
     keys, values, w = state

@@ -20,11 +20,28 @@ from torch import Tensor
 
 from dualform.variants._checks import check_positive, check_tokens, refuse
 from dualform.variants.arithmetic import (
-    Array, cat, constant, exp, full, lift, log, moved, pair, select, value,
-)  # fmt: skip
+    Array,
+    cat,
+    constant,
+    exp,
+    full,
+    lift,
+    log,
+    moved,
+    pair,
+    select,
+    to_type,
+    value,
+)
 from dualform.variants.layout import (
-    grouped, in_computing_type, joined, pieces, rows, shared, to_type, ungrouped,
-)  # fmt: skip
+    grouped,
+    in_computing_type,
+    joined,
+    pieces,
+    rows,
+    shared,
+    ungrouped,
+)
 
 
 class Partial(NamedTuple):

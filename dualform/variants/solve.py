@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dualform.rounding import unit_roundoff
-from dualform.variants.arithmetic import Array, Bounded, cat, moved, pair, value
+from dualform.variants.arithmetic import Array, Bounded, broadcast, cat, moved, pair
 
 _INFLATE = 1 + 1e-9  # the float64 rounding of the bounds themselves
 
@@ -27,25 +27,27 @@ def solve_unit_lower(system: Array, right: Array) -> Array:
     """x of T x = b; T [..., n, n] is read below its diagonal only, b [..., n, m]."""
     t, b = pair(system), pair(right)
     if t is None or b is None:
-        return torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
-    x = torch.linalg.solve_triangular(t.value, b.value, upper=False, unitriangular=True)
+        return _substituted(system, right)
+    x = _substituted(t.value, b.value)
     n = x.shape[-2]
     e, f = t.read().tril(-1), b.read()
     comparison = -(t.value.double().abs().tril(-1) + e)
 
-    def propagated(size: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(comparison, size, upper=False, unitriangular=True)
-
     underflow = 2 * n * torch.finfo(x.dtype).smallest_normal
-    own = propagated(_gamma(n * (n + 3) // 2, x) * b.value.double().abs() + underflow)
-    error = own + propagated(e @ (x.double().abs() + own) + f)
+    own = _substituted(comparison, _gamma(n * (n + 3) // 2, x) * b.value.double().abs() + underflow)
+    error = own + _substituted(comparison, e @ (x.double().abs() + own) + f)
     return cast(Array, Bounded(x, error * _INFLATE))
+
+
+def _substituted(system: Tensor, right: Tensor) -> Tensor:
+    x: Tensor = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
+    return x
 
 
 def solve_positive(matrix: Array, right: Array, smallest: Array) -> Array:
     """x of A x = b by Cholesky; A [..., n, n], b [..., n, m]; NaN where A is not positive definite.
 
-    The exact A has no eigenvalue below the least entry of `smallest` [..., 1, n], which is data.
+    The exact A has no eigenvalue below the least entry of `smallest` [..., 1, n].
     """
     a, b = pair(matrix), pair(right)
     if a is None or b is None:
@@ -53,13 +55,23 @@ def solve_positive(matrix: Array, right: Array, smallest: Array) -> Array:
     x = _cholesky(a.value, b.value)
     n, tiny = x.shape[-2], torch.finfo(x.dtype).smallest_normal
     d = a.value.double().diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().unsqueeze(-1)
-    backward = _gamma(3 * n + 1, x) / (1 - _gamma(n + 1, x)) * (d @ d.mT) + a.read()
+    lower = a.read().tril()  # Cholesky reads the lower half
+    read = lower + lower.tril(-1).mT
+    backward = _gamma(3 * n + 1, x) / (1 - _gamma(n + 1, x)) * (d @ d.mT) + read
     size = x.double().abs()
     reach = (1 + d.sum(-2, keepdim=True)) ** 2 * (1 + size.sum(-2, keepdim=True))
     residual = backward @ size + b.read() + 4 * (n + 1) ** 2 * tiny * reach
-    least = value(smallest).double().amin(-1, keepdim=True) if n else torch.ones(1, 1)
-    error = torch.linalg.vector_norm(residual, dim=-2, keepdim=True) / least
-    return cast(Array, Bounded(x, (error * _INFLATE).expand(x.shape).double()))
+    error = torch.linalg.vector_norm(residual, dim=-2, keepdim=True) / _least(smallest)
+    return cast(Array, Bounded(x, (error * _INFLATE).expand(x.shape)))
+
+
+def _least(smallest: Array) -> Tensor:
+    """What the entries of [..., 1, n] exceed, [..., 1, 1]; 0, and so no bound, if that is <= 0."""
+    s = pair(smallest)
+    low = smallest.double() if s is None else s.value.double() - s.error
+    if not low.shape[-1]:
+        return low.new_ones(1, 1)
+    return low.amin(-1, keepdim=True).clamp(min=0)
 
 
 def _cholesky(matrix: Tensor, right: Tensor) -> Tensor:
@@ -74,7 +86,7 @@ def eliminate(matrix: Array, right: Array) -> Array:
     Every operation carries its own bound; A is positive definite, so no pivot is zero.
     """
     n = matrix.shape[-1]
-    lead = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
+    lead = broadcast(matrix.shape[:-2], right.shape[:-2])
     rows = [_wide(matrix, lead)[..., i : i + 1, :] for i in range(n)]
     sides = [_wide(right, lead)[..., i : i + 1, :] for i in range(n)]
     for j in range(n):
@@ -87,14 +99,13 @@ def eliminate(matrix: Array, right: Array) -> Array:
     return stacked(sides, right, lead)
 
 
-def stacked(sides: list[Array], right: Array, lead: torch.Size) -> Array:
+def stacked(sides: list[Array], right: Array, lead: tuple[int, ...]) -> Array:
     """Rows [..., 1, m] one under another."""
-
 
     return cat([_wide(right, lead)[..., :0, :], *sides], -2)
 
 
-def _wide(a: Array, lead: torch.Size) -> Array:
+def _wide(a: Array, lead: tuple[int, ...]) -> Array:
     return moved(lambda t: t.expand(*lead, *t.shape[-2:]), a)
 
 

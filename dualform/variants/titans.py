@@ -1,4 +1,4 @@
-"""Titans: descent with momentum and weight decay on |M k - v|^2 (Behrouz et al. 2501.00663, eq. 13).
+"""Titans: descent with momentum and weight decay on |M k - v|^2 (Behrouz et al. 2501.00663).
 
 S_t = eta_t S_{t-1} - theta_t 2 (M_{t-1} k_t - v_t) k_t^T, M_t = (1 - alpha_t) M_{t-1} + S_t.
 With u_t = 2 theta_t (v_t - M_{t-1} k_t), E and D the pair products of eta and of 1 - alpha,

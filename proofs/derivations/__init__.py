@@ -1,8 +1,10 @@
 """One derivation for every true statement, by id; `tests` compare the table with the catalogue."""
 
 from proofs.derivations.attention import ATTENTION
+from proofs.derivations.causal import CAUSAL
 from proofs.derivations.finetuning import FINETUNING
 from proofs.derivations.linear_layer import LINEAR_LAYER
+from proofs.derivations.momentum import MOMENTUM
 from proofs.derivations.optimisers import OPTIMISERS
 from proofs.steps import Derivation
 
@@ -11,6 +13,8 @@ DERIVATIONS: dict[str, Derivation] = {
     **OPTIMISERS,
     **ATTENTION,
     **FINETUNING,
+    **CAUSAL,
+    **MOMENTUM,
 }
 
 __all__ = ["DERIVATIONS"]

@@ -6,10 +6,12 @@ Dai et al., arXiv 2212.10559.
 """
 
 from proofs.statements.attention import ATTENTION
+from proofs.statements.causal import CAUSAL
 from proofs.statements.finetuning import FINETUNING
 from proofs.statements.linear_layer import LINEAR_LAYER
 from proofs.statements.optimisers import OPTIMISERS
 from proofs.statements.model import Integers, Ops, Side, Statement, States, Step
+from proofs.statements.momentum import MOMENTUM
 
 __all__ = ["CATALOGUE", "Integers", "Ops", "Side", "Statement", "States", "Step", "UnknownStatement", "by_id"]
 
@@ -18,7 +20,14 @@ class UnknownStatement(KeyError):
     """No statement has this id."""
 
 
-CATALOGUE: tuple[Statement, ...] = (*LINEAR_LAYER, *OPTIMISERS, *ATTENTION, *FINETUNING)
+CATALOGUE: tuple[Statement, ...] = (
+    *LINEAR_LAYER,
+    *OPTIMISERS,
+    *ATTENTION,
+    *FINETUNING,
+    *CAUSAL,
+    *MOMENTUM,
+)
 
 
 def by_id(name: str) -> Statement:

@@ -1,0 +1,316 @@
+(* What the printed lemmas rest on: a ring normaliser for the entries of MathComp matrices, the
+   vocabulary that MathComp has no name for, and the evaluation of concrete matrices.
+
+   `finite_algebra` proves an equation of matrices of any size over any commutative ring: products
+   are multiplied out, blocks taken apart, and the entries of what is left compared by `ring`. *)
+From mathcomp Require Import all_ssreflect all_algebra.
+From Coq Require Import Ring.
+Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
+Import GRing.Theory. Local Open Scope ring_scope.
+
+Section Entries.
+Variable R : comRingType.
+
+(* Coq's `ring` needs one spelling of the operations, which MathComp's structures do not give. *)
+Definition radd (x y : R) : R := x + y.
+Definition rmul (x y : R) : R := x * y.
+Definition ropp (x : R) : R := - x.
+Definition rsub (x y : R) : R := x - y.
+Definition rzero : R := 0.
+Definition rone : R := 1.
+Lemma ring_of : ring_theory rzero rone radd rmul rsub ropp (@eq R).
+Proof.
+split; rewrite /rzero /rone /radd /rmul /rsub /ropp => *.
+all: by [rewrite add0r | rewrite addrC | rewrite addrA | rewrite mul1r | rewrite mulrC
+  | rewrite mulrA | rewrite mulrDl | rewrite subrr | ].
+Qed.
+Lemma raddE (x y : R) : x + y = radd x y. Proof. by []. Qed.
+Lemma rmulE (x y : R) : x * y = rmul x y. Proof. by []. Qed.
+Lemma roppE (x : R) : - x = ropp x. Proof. by []. Qed.
+Lemma rzeroE : 0 = rzero. Proof. by []. Qed.
+Lemma roneE : 1 = rone. Proof. by []. Qed.
+Lemma twiceE (x : R) : x *+ 2 = radd x x. Proof. by rewrite mulr2n. Qed.
+
+(* The number in a 1 x 1 matrix. *)
+Definition sc (c : 'M[R]_1) : R := c ord0 ord0.
+(* <A, B> *)
+Definition inner m n (A B : 'M[R]_(m,n)) : R := \tr (A^T *m B).
+(* The entry-wise product, a row of ones, the diagonal matrix of a column, the trace. *)
+Definition times m n (A B : 'M[R]_(m,n)) : 'M[R]_(m,n) := \matrix_(i, j) (A i j * B i j).
+Definition ones n : 'M[R]_(1,n) := const_mx 1.
+Definition diag n (c : 'M[R]_(n,1)) : 'M[R]_n := diag_mx c^T.
+Definition trace n (A : 'M[R]_n) : 'M[R]_1 := (\tr A)%:M.
+(* Columns a_t (x) b_t; an index of m * p is a pair of indices. *)
+Definition pair_of m p (k : 'I_(m * p)) : 'I_m * 'I_p :=
+  enum_val (cast_ord (esym (mxvec_cast m p)) k).
+Definition khatri_rao m p n (A : 'M[R]_(m,n)) (B : 'M[R]_(p,n)) : 'M[R]_(m * p,n) :=
+  \matrix_(i, j) (A (pair_of i).1 j * B (pair_of i).2 j).
+(* Entries (s, t) with s <= t. *)
+Definition causal n (A : 'M[R]_n) : 'M[R]_n := \matrix_(i, j) (A i j *+ (i <= j)).
+(* The same where columns are numbered from the newest to the oldest. *)
+Definition causal_newest_first n (A : 'M[R]_n) : 'M[R]_n := \matrix_(i, j) (A i j *+ (j <= i)).
+
+Lemma trD m n (A B : 'M[R]_(m,n)) : (A + B)^T = A^T + B^T. Proof. exact: linearD. Qed.
+Lemma trN m n (A : 'M[R]_(m,n)) : (- A)^T = - A^T. Proof. exact: linearN. Qed.
+Lemma trZ m n a (A : 'M[R]_(m,n)) : (a *: A)^T = a *: A^T. Proof. exact: linearZ. Qed.
+Lemma tr0 m n : (0 : 'M[R]_(m,n))^T = 0. Proof. exact: linear0. Qed.
+Lemma tr1 n : (1%:M : 'M[R]_n)^T = 1%:M. Proof. exact: tr_scalar_mx. Qed.
+Lemma mulZl m n p a (A : 'M[R]_(m,n)) (B : 'M_(n,p)) : (a *: A) *m B = a *: (A *m B).
+Proof. by rewrite scalemxAl. Qed.
+Lemma mulZr m n p a (A : 'M[R]_(m,n)) (B : 'M_(n,p)) : A *m (a *: B) = a *: (A *m B).
+Proof. by rewrite scalemxAr. Qed.
+Lemma scale2 m n a b (A : 'M[R]_(m,n)) : a *: (b *: A) = (rmul a b) *: A.
+Proof. by rewrite scalerA. Qed.
+Lemma scale1 m n (A : 'M[R]_(m,n)) : rone *: A = A. Proof. exact: scale1r. Qed.
+Lemma scaleD m n a (A B : 'M[R]_(m,n)) : a *: (A + B) = a *: A + a *: B.
+Proof. exact: scalerDr. Qed.
+Lemma scaleN m n a (A : 'M[R]_(m,n)) : a *: (- A) = - (a *: A). Proof. exact: scalerN. Qed.
+Lemma scale0 m n a : a *: (0 : 'M[R]_(m,n)) = 0. Proof. exact: scaler0. Qed.
+Lemma mul0dim m p (A : 'M[R]_(m,0)) (B : 'M_(0,p)) : A *m B = 0.
+Proof. by rewrite [A]thinmx0 mul0mx. Qed.
+Lemma oppK m n (A : 'M[R]_(m,n)) : - - A = A. Proof. exact: opprK. Qed.
+Lemma oppD m n (A B : 'M[R]_(m,n)) : - (A + B) = - A - B. Proof. exact: opprD. Qed.
+
+(* Products, sums, signs, transposes. *)
+Definition product_rules := (trD, trN, trZ, tr0, tr1, @trmx_mul R, @trmxK R,
+  @mulmxDl R, @mulmxDr R, @mulmxN R, @mulNmx R, @mulmx0 R, @mul0mx R, @mulmx1 R, @mul1mx R,
+  mulZl, mulZr, scale2, scale1, scaleD, scaleN, scale0, oppK, oppD, mul0dim, @mulmxA R).
+
+(* Blocks: columns of blocks outside, rows of blocks inside. *)
+Lemma row_cols m1 m2 n1 n2 (A : 'M[R]_(m1,n1)) (B : 'M_(m2,n1)) (C : 'M_(m1,n2)) (D : 'M_(m2,n2)) :
+  row_mx (col_mx A B) (col_mx C D) = col_mx (row_mx A C) (row_mx B D).
+Proof. by rewrite -[RHS]block_mxEv block_mxEh. Qed.
+Lemma addrow m n1 n2 (A B : 'M[R]_(m,n1)) (C D : 'M_(m,n2)) :
+  row_mx A C + row_mx B D = row_mx (A + B) (C + D). Proof. exact: add_row_mx. Qed.
+Lemma addcol m1 m2 n (A B : 'M[R]_(m1,n)) (C D : 'M_(m2,n)) :
+  col_mx A C + col_mx B D = col_mx (A + B) (C + D). Proof. exact: add_col_mx. Qed.
+Lemma opprow m n1 n2 (A : 'M[R]_(m,n1)) (B : 'M_(m,n2)) : - row_mx A B = row_mx (- A) (- B).
+Proof. exact: opp_row_mx. Qed.
+Lemma oppcol m1 m2 n (A : 'M[R]_(m1,n)) (B : 'M_(m2,n)) : - col_mx A B = col_mx (- A) (- B).
+Proof. exact: opp_col_mx. Qed.
+Lemma scalerow m n1 n2 a (A : 'M[R]_(m,n1)) (B : 'M_(m,n2)) :
+  a *: row_mx A B = row_mx (a *: A) (a *: B). Proof. exact: scale_row_mx. Qed.
+Lemma scalecol m1 m2 n a (A : 'M[R]_(m1,n)) (B : 'M_(m2,n)) :
+  a *: col_mx A B = col_mx (a *: A) (a *: B). Proof. exact: scale_col_mx. Qed.
+Lemma ones_row n1 n2 : ones (n1 + n2) = row_mx (ones n1) (ones n2).
+Proof. by rewrite /ones row_mx_const. Qed.
+Lemma identity_blocks n1 n2 : 1%:M = col_mx (row_mx 1%:M 0) (row_mx 0 1%:M) :> 'M[R]_(n1 + n2).
+Proof. by rewrite scalar_mx_block block_mxEv. Qed.
+Lemma times_row m n1 n2 (A B : 'M[R]_(m,n1)) (C D : 'M_(m,n2)) :
+  times (row_mx A C) (row_mx B D) = row_mx (times A B) (times C D).
+Proof.
+by apply/matrixP=> i j; rewrite !mxE; case: split => k; rewrite !mxE.
+Qed.
+Lemma times_col m1 m2 n (A B : 'M[R]_(m1,n)) (C D : 'M_(m2,n)) :
+  times (col_mx A C) (col_mx B D) = col_mx (times A B) (times C D).
+Proof.
+by apply/matrixP=> i j; rewrite !mxE; case: split => k; rewrite !mxE.
+Qed.
+Lemma khatri_rao_row m p n1 n2 (A : 'M[R]_(m,n1)) (B : 'M_(p,n1)) (C : 'M_(m,n2)) (D : 'M_(p,n2)) :
+  khatri_rao (row_mx A C) (row_mx B D) = row_mx (khatri_rao A B) (khatri_rao C D).
+Proof.
+by apply/matrixP=> i j; rewrite !mxE; case: split => k; rewrite !mxE.
+Qed.
+Lemma causal_blocks n1 n2 (A : 'M[R]_n1) (B : 'M_(n1,n2)) (C : 'M_(n2,n1)) (D : 'M_n2) :
+  causal (col_mx (row_mx A B) (row_mx C D)) = col_mx (row_mx (causal A) B) (row_mx 0 (causal D)).
+Proof.
+rewrite -!block_mxEv; apply/matrixP=> i j; rewrite mxE.
+case: (split_ordP i) => a -> ; case: (split_ordP j) => b ->.
+- by rewrite !block_mxEul mxE.
+- by rewrite !block_mxEur /= (leq_trans (ltnW (ltn_ord a)) (leq_addr _ _)) mulr1n.
+- by rewrite !block_mxEdl mxE /= leqNgt (leq_trans (ltn_ord b) (leq_addr _ _)) mulr0n.
+- by rewrite !block_mxEdr mxE /= leq_add2l.
+Qed.
+Lemma causal_newest_first_blocks n1 n2 (A : 'M[R]_n1) (B : 'M_(n1,n2)) (C : 'M_(n2,n1)) (D : 'M_n2) :
+  causal_newest_first (col_mx (row_mx A B) (row_mx C D))
+  = col_mx (row_mx (causal_newest_first A) 0) (row_mx C (causal_newest_first D)).
+Proof.
+rewrite -!block_mxEv; apply/matrixP=> i j; rewrite mxE.
+case: (split_ordP i) => a -> ; case: (split_ordP j) => b ->.
+- by rewrite !block_mxEul mxE.
+- by rewrite !block_mxEur mxE /= leqNgt (leq_trans (ltn_ord a) (leq_addr _ _)) mulr0n.
+- by rewrite !block_mxEdl /= (leq_trans (ltnW (ltn_ord b)) (leq_addr _ _)) mulr1n.
+- by rewrite !block_mxEdr mxE /= leq_add2l.
+Qed.
+Lemma causal1 (A : 'M[R]_1) : causal A = A.
+Proof. by apply/matrixP=> i j; rewrite mxE !ord1 mulr1n. Qed.
+Lemma causal_newest_first1 (A : 'M[R]_1) : causal_newest_first A = A.
+Proof. by apply/matrixP=> i j; rewrite mxE !ord1 mulr1n. Qed.
+Lemma diag_blocks n1 n2 (a : 'M[R]_(n1,1)) (b : 'M_(n2,1)) :
+  diag (col_mx a b) = col_mx (row_mx (diag a) 0) (row_mx 0 (diag b)).
+Proof. by rewrite -block_mxEv /diag tr_col_mx diag_mx_row. Qed.
+Lemma map_row f m n1 n2 (A : 'M[R]_(m,n1)) (B : 'M[R]_(m,n2)) :
+  map_mx f (row_mx A B) = row_mx (map_mx f A) (map_mx f B) :> 'M[R]_(m, n1 + n2).
+Proof. exact: map_row_mx. Qed.
+Lemma map_col f m1 m2 n (A : 'M[R]_(m1,n)) (B : 'M[R]_(m2,n)) :
+  map_mx f (col_mx A B) = col_mx (map_mx f A) (map_mx f B) :> 'M[R]_(m1 + m2, n).
+Proof. exact: map_col_mx. Qed.
+Lemma map_tr f m n (A : 'M[R]_(m,n)) : (map_mx f A)^T = map_mx f A^T :> 'M[R]_(n,m).
+Proof. by rewrite map_trmx. Qed.
+Definition block_rules := (@mul_mx_row R, @tr_row_mx R, @mul_row_col R, @mul_col_mx R,
+  @tr_col_mx R, row_cols, addrow, addcol, opprow, oppcol, scalerow, scalecol, ones_row,
+  identity_blocks, times_row, times_col, khatri_rao_row, causal_blocks, causal_newest_first_blocks,
+  causal1, causal_newest_first1, diag_blocks, map_row, map_col).
+
+(* Entry-wise products, diagonals, masks. *)
+Lemma tr_times m n (A B : 'M[R]_(m,n)) : (times A B)^T = times A^T B^T.
+Proof. by apply/matrixP=> i j; rewrite !mxE. Qed.
+Lemma timesDl m n (A B C : 'M[R]_(m,n)) : times (A + B) C = times A C + times B C.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrDl. Qed.
+Lemma timesDr m n (A B C : 'M[R]_(m,n)) : times A (B + C) = times A B + times A C.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrDr. Qed.
+Lemma timesNl m n (A B : 'M[R]_(m,n)) : times (- A) B = - times A B.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulNr. Qed.
+Lemma timesNr m n (A B : 'M[R]_(m,n)) : times A (- B) = - times A B.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrN. Qed.
+Lemma timesZl m n a (A B : 'M[R]_(m,n)) : times (a *: A) B = a *: times A B.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrA. Qed.
+Lemma timesZr m n a (A B : 'M[R]_(m,n)) : times A (a *: B) = a *: times A B.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrCA. Qed.
+Lemma times0l m n (A : 'M[R]_(m,n)) : times 0 A = 0.
+Proof. by apply/matrixP=> i j; rewrite !mxE mul0r. Qed.
+Lemma times0r m n (A : 'M[R]_(m,n)) : times A 0 = 0.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulr0. Qed.
+Lemma tr_diag n (c : 'M[R]_(n,1)) : (diag c)^T = diag c. Proof. exact: tr_diag_mx. Qed.
+Lemma diagD n (c d : 'M[R]_(n,1)) : diag (c + d) = diag c + diag d.
+Proof. by rewrite /diag trD; exact: linearD. Qed.
+Lemma diagN n (c : 'M[R]_(n,1)) : diag (- c) = - diag c.
+Proof. by rewrite /diag trN; exact: linearN. Qed.
+Lemma diagZ n a (c : 'M[R]_(n,1)) : diag (a *: c) = a *: diag c.
+Proof. by rewrite /diag trZ; exact: linearZ. Qed.
+Lemma diag_ones n : diag (ones n)^T = 1%:M.
+Proof. by rewrite /diag trmxK /ones diag_const_mx. Qed.
+Lemma diag_mulE m n (c : 'M[R]_(m,1)) (A : 'M[R]_(m,n)) : diag c *m A = times (c *m ones n) A.
+Proof.
+by apply/matrixP=> i j; rewrite /diag mul_diag_mx !mxE big_ord_recl big_ord0 addr0 !mxE mulr1.
+Qed.
+Lemma mul_diagE m n (c : 'M[R]_(n,1)) (A : 'M[R]_(m,n)) :
+  A *m diag c = times ((ones m)^T *m c^T) A.
+Proof.
+by apply/matrixP=> i j; rewrite /diag mul_mx_diag !mxE big_ord_recl big_ord0 addr0 !mxE mul1r mulrC.
+Qed.
+(* A column spread over all columns, or a row over all rows, scales what it is multiplied with. *)
+Lemma times_col_ones m n (c : 'M[R]_(m,1)) (A : 'M[R]_(m,n)) : times (c *m ones n) A = diag c *m A.
+Proof. by rewrite diag_mulE. Qed.
+Lemma times_ones_row m n (r : 'M[R]_(1,n)) (A : 'M[R]_(m,n)) :
+  times ((ones m)^T *m r) A = A *m diag r^T.
+Proof. by rewrite mul_diagE trmxK. Qed.
+Lemma timesC m n (A B : 'M[R]_(m,n)) : times A B = times B A.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrC. Qed.
+Lemma times_col_onesr m n (c : 'M[R]_(m,1)) (A : 'M[R]_(m,n)) : times A (c *m ones n) = diag c *m A.
+Proof. by rewrite timesC times_col_ones. Qed.
+Lemma times_ones_rowr m n (r : 'M[R]_(1,n)) (A : 'M[R]_(m,n)) :
+  times A ((ones m)^T *m r) = A *m diag r^T.
+Proof. by rewrite timesC times_ones_row. Qed.
+Lemma khatri_rao_gram m p n q (A : 'M[R]_(m,n)) (B : 'M_(p,n)) (C : 'M_(m,q)) (D : 'M_(p,q)) :
+  (khatri_rao A B)^T *m khatri_rao C D = times (A^T *m C) (B^T *m D).
+Proof.
+apply/matrixP=> i j; rewrite !mxE.
+rewrite (reindex _ (curry_mxvec_bij m p)) /=.
+rewrite big_distrl /= (eq_bigr _ (fun a _ => big_distrr _ _ _)) pair_bigA /=.
+apply: eq_bigr => -[a b] _.
+rewrite !mxE /pair_of /mxvec_index cast_ordK enum_rankK /=; exact: mulrACA.
+Qed.
+Lemma khatri_rao_gramA m p n q r (Z : 'M[R]_(r,n)) (A : 'M[R]_(m,n)) (B : 'M_(p,n))
+    (C : 'M_(m,q)) (D : 'M_(p,q)) :
+  Z *m (khatri_rao A B)^T *m khatri_rao C D = Z *m times (A^T *m C) (B^T *m D).
+Proof. by rewrite -mulmxA khatri_rao_gram. Qed.
+Lemma causalE n (A : 'M[R]_n) i j : causal A i j = rmul (A i j) ((i <= j)%:R).
+Proof. by rewrite mxE /rmul mulr_natr. Qed.
+Lemma causal_newest_firstE n (A : 'M[R]_n) i j :
+  causal_newest_first A i j = rmul (A i j) ((j <= i)%:R).
+Proof. by rewrite mxE /rmul mulr_natr. Qed.
+Lemma causalD n (A B : 'M[R]_n) : causal (A + B) = causal A + causal B.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrnDl. Qed.
+Lemma causalN n (A : 'M[R]_n) : causal (- A) = - causal A.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulNrn. Qed.
+Lemma causal_newest_firstD n (A B : 'M[R]_n) :
+  causal_newest_first (A + B) = causal_newest_first A + causal_newest_first B.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrnDl. Qed.
+Lemma causal_newest_firstN n (A : 'M[R]_n) : causal_newest_first (- A) = - causal_newest_first A.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulNrn. Qed.
+Lemma causalZ n a (A : 'M[R]_n) : causal (a *: A) = a *: causal A.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrnAr. Qed.
+Lemma causal_newest_firstZ n a (A : 'M[R]_n) :
+  causal_newest_first (a *: A) = a *: causal_newest_first A.
+Proof. by apply/matrixP=> i j; rewrite !mxE mulrnAr. Qed.
+Lemma causal0 n : causal (0 : 'M[R]_n) = 0.
+Proof. by apply/matrixP=> i j; rewrite !mxE mul0rn. Qed.
+Lemma causal_newest_first0 n : causal_newest_first (0 : 'M[R]_n) = 0.
+Proof. by apply/matrixP=> i j; rewrite !mxE mul0rn. Qed.
+Definition entrywise_rules := (tr_times, timesDl, timesDr, timesNl, timesNr, timesZl, timesZr,
+  times0l, times0r, tr_diag, diagD, diagN, diagZ, diag_ones, times_col_ones, times_ones_row,
+  times_col_onesr, times_ones_rowr, khatri_rao_gram, khatri_rao_gramA, causalD, causalN, causalZ,
+  causal0, causal_newest_firstD, causal_newest_firstN, causal_newest_firstZ, causal_newest_first0,
+  map_tr).
+
+(* Entries. *)
+Lemma addE m n (A B : 'M[R]_(m,n)) i j : (A + B) i j = radd (A i j) (B i j).
+Proof. by rewrite mxE. Qed.
+Lemma oppE m n (A : 'M[R]_(m,n)) i j : (- A) i j = ropp (A i j).
+Proof. by rewrite mxE. Qed.
+Lemma zeroE m n i j : (0 : 'M[R]_(m,n)) i j = rzero.
+Proof. by rewrite mxE. Qed.
+Lemma scaleE m n a (A : 'M[R]_(m,n)) i j : (a *: A) i j = rmul a (A i j).
+Proof. by rewrite mxE. Qed.
+Lemma timesE m n (A B : 'M[R]_(m,n)) i j : times A B i j = rmul (A i j) (B i j).
+Proof. by rewrite mxE. Qed.
+Lemma onesE n i j : ones n i j = rone. Proof. by rewrite mxE. Qed.
+Lemma outerE m n (c : 'M[R]_(m,1)) (r : 'M[R]_(1,n)) i j :
+  (c *m r) i j = rmul (c i ord0) (r ord0 j).
+Proof. by rewrite mxE big_ord_recl big_ord0 addr0. Qed.
+Lemma diagME m n (c : 'M[R]_(m,1)) (A : 'M[R]_(m,n)) i j :
+  (diag c *m A) i j = rmul (c i ord0) (A i j).
+Proof. by rewrite /diag mul_diag_mx !mxE. Qed.
+Lemma MdiagE m n (c : 'M[R]_(n,1)) (A : 'M[R]_(m,n)) i j :
+  (A *m diag c) i j = rmul (A i j) (c j ord0).
+Proof. by rewrite /diag mul_mx_diag !mxE. Qed.
+Lemma traceE n (A : 'M[R]_n) i j : trace A i j = \tr A.
+Proof. by rewrite !ord1 /trace mxE eqxx. Qed.
+Lemma mapE f m n (A : 'M[R]_(m,n)) i j : map_mx f A i j = f (A i j) :> R.
+Proof. by rewrite mxE. Qed.
+Definition entry_rules := (addE, oppE, zeroE, scaleE, timesE, onesE, causalE,
+  causal_newest_firstE, outerE, diagME, MdiagE, traceE).
+Lemma tr_entry m n (A : 'M[R]_(m,n)) i j : A^T i j = A j i. Proof. by rewrite mxE. Qed.
+Lemma outer_first m n p (c : 'M[R]_(m,1)) (r : 'M[R]_(1,n)) (A : 'M[R]_(n,p)) :
+  (c *m r) *m A = c *m (r *m A).
+Proof. by rewrite mulmxA. Qed.
+Lemma row_entry n p (r : 'M[R]_(1,n)) (A : 'M[R]_(n,p)) j :
+  (r *m A) ord0 j = (A^T *m r^T) j ord0.
+Proof. by rewrite -trmx_mul tr_entry. Qed.
+End Entries.
+
+Ltac multiply_out :=
+  repeat (progress rewrite ?(product_rules, block_rules, entrywise_rules)).
+
+(* The sides of an equation of blocks, block by block. *)
+Ltac by_blocks :=
+  repeat match goal with
+  | |- col_mx _ _ = col_mx _ _ => congr (col_mx _ _)
+  | |- row_mx _ _ = row_mx _ _ => congr (row_mx _ _)
+  end.
+
+Ltac ring_equal :=
+  rewrite ?(raddE, rmulE, roppE, twiceE, rzeroE, roneE);
+  match goal with |- @eq _ ?x ?y => change (@eq (GRing.ComRing.sort _) x y) end; ring.
+
+(* A number k^T M q is also q^T M^T k: keep one of the two. *)
+Ltac one_of_transposes :=
+  repeat match goal with
+  | |- context [fun_of_matrix (@mulmx ?R ?m ?n ?p ?A ?B) ord0 ord0] =>
+    let E := fresh "E" in
+    have E := tr_entry (@mulmx R m n p A B) ord0 ord0;
+    rewrite ?(trmx_mul, trmxK, mulmxA, tr_diag, map_tr) in E;
+    match type of E with
+    | ?left = ?right =>
+      match goal with |- context [left] => progress rewrite E; clear E end
+    end
+  end.
+
+Ltac entries :=
+  let i := fresh "i" in let j := fresh "j" in
+  apply/matrixP=> i j; rewrite /sc ?(ord1 i) ?(ord1 j) ?outer_first ?entry_rules ?tr_entry
+    ?row_entry ?product_rules ?entrywise_rules ?outer_first ?entry_rules ?tr_entry.
+
+Ltac finite_algebra :=
+  rewrite ?[sc _]/sc; multiply_out; by_blocks; entries; try one_of_transposes; ring_equal.
