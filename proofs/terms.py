@@ -179,6 +179,8 @@ class TermOps:
         self._matrices(a)
         if a.kind == "hcat":
             return self.hcat(*map(self.ones, a.args))
+        if a.kind in ("product", "exp", "activation", "negative", "sum"):
+            return self.ones(a.args[-1])  # which has the same columns
         return Term("ones", (), (ONE, a.shape[1]))
 
     def diag(self, a: Term) -> Term:

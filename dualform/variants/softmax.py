@@ -89,6 +89,8 @@ def merge(partials: Sequence[Partial]) -> Partial:
     """
     if not partials:
         raise refuse("at least one block of keys", "none", "pass a block without keys")
+    if len(partials) == 1:
+        return partials[0]
     masses = cat([p.log_mass for p in partials], -1)
     peak = _peak(masses)
     shares = exp(masses - peak)

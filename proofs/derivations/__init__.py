@@ -6,6 +6,7 @@ from proofs.derivations.finetuning import FINETUNING
 from proofs.derivations.linear_layer import LINEAR_LAYER
 from proofs.derivations.momentum import MOMENTUM
 from proofs.derivations.optimisers import OPTIMISERS
+from proofs.derivations.softmax import SOFTMAX
 from proofs.steps import Derivation
 
 DERIVATIONS: dict[str, Derivation] = {
@@ -15,6 +16,7 @@ DERIVATIONS: dict[str, Derivation] = {
     **FINETUNING,
     **CAUSAL,
     **MOMENTUM,
+    **SOFTMAX,
 }
 
 __all__ = ["DERIVATIONS"]

@@ -10,6 +10,7 @@ from proofs.statements.causal import CAUSAL
 from proofs.statements.finetuning import FINETUNING
 from proofs.statements.linear_layer import LINEAR_LAYER
 from proofs.statements.optimisers import OPTIMISERS
+from proofs.statements.softmax import SOFTMAX
 from proofs.statements.model import Integers, Ops, Side, Statement, States, Step
 from proofs.statements.momentum import MOMENTUM
 
@@ -27,6 +28,7 @@ CATALOGUE: tuple[Statement, ...] = (
     *FINETUNING,
     *CAUSAL,
     *MOMENTUM,
+    *SOFTMAX,
 )
 
 

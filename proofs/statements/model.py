@@ -93,7 +93,8 @@ class Statement:
     """`lhs == rhs` over `variables` (name: (rows, columns)), and a near miss to refuse.
 
     The near miss is a plausible right side that is false for generic matrices. A statement with
-    claim "false" has a witness instead: integers at which its sides differ.
+    claim "false" has a witness instead: integers at which its sides differ. `assumes` is what a
+    statement takes for granted beside its shapes, such as inverses that exist.
     """
 
     id: str
@@ -105,4 +106,5 @@ class Statement:
     near_miss: Side | None
     claim: Literal["true", "false"] = "true"
     witness: Mapping[str, Integers] | None = None
+    assumes: str = ""
     remark: str = ""
