@@ -1,6 +1,6 @@
 """pytest --dual-form-target package.module:function --dual-form-variant delta_rule
 
-Without --dual-form-target nothing is collected and nothing but pytest is imported.
+Runs the checks of that function, and no other test. Without the option nothing is imported.
 """
 
 from __future__ import annotations
@@ -32,29 +32,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection(session: pytest.Session) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Refuse one option without the other.
 
     Raises:
-        pytest.UsageError: when only one of target and variant is given.
+        pytest.UsageError: when only one of target and rule is given.
     """
-    config = session.config
-    target, variant = config.getoption(TARGET), config.getoption(VARIANT)
-    if (target is None) != (variant is None):
+    target, rule = config.getoption(TARGET), config.getoption(VARIANT)
+    if (target is None) != (rule is None):
         raise pytest.UsageError(f"expected {TARGET} with {VARIANT}, got one alone; give both")
 
 
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """With a target, its checks alone are run: no other test is collected."""
+    return True if config.getoption(TARGET) is not None else None
+
+
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    """One test a check, before everything else that was collected.
+    """One test a check.
 
     Raises:
-        pytest.UsageError: when the target cannot be loaded, or the variant or a convention is
-            unknown.
+        pytest.UsageError: when the target cannot be loaded, or the rule or a convention is unknown.
     """
-    config = session.config
-    if config.getoption(TARGET) is None:
-        return
-    items[:0] = list(_Checks.from_parent(session, name="dual form").collect())
+    if session.config.getoption(TARGET) is not None:
+        items.extend(_Checks.from_parent(session, name="dual form").collect())
 
 
 class _Checks(pytest.Collector):

@@ -159,6 +159,8 @@ def _units(node: Flat) -> Flat | None:
     """1 x 1 matrices: scalars are put where a product has a size of one, and sorted there."""
     if node[0] in ("T", "diag", "trace") and shape_of(node[1]) == (ONE, ONE):
         return node[1]  # type: ignore[no-any-return] # a Flat
+    if node[0] == "scale" and node[2][0] == "scale":
+        return ("scale", _regroup(("product", node[1], node[2][1])), node[2][2])
     if node[0] == "scale" and node[2][0] != "sum":
         factors = node[2][1:] if node[2][0] == "product" else (node[2],)
         ones = _ones_in(factors)
@@ -339,6 +341,8 @@ def _identity(node: Flat) -> Flat | None:
         for i, a in enumerate(node[1:], 1):
             if a[0] == "identity":
                 return _regroup(("product", *node[1:i], *node[i + 1 :]))
+    if kind == "diag" and node[1][0] == "T" and node[1][1][0] == "ones":
+        return ("identity", "", *shape_of(node))
     if kind in ("T", "inverse") and node[1][0] == "identity":
         return node[1]  # type: ignore[no-any-return] # a Flat
     if kind == "scale" and node[1][0] == "identity":

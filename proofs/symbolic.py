@@ -170,7 +170,7 @@ def _parts(body: Term) -> list[Term]:
 def derivative(scalar: Any, at: Any) -> Any:
     """SymPy's derivative of a sum of traces, one trace at a time, its factors set aside."""
     total = sp.ZeroMatrix(*at.shape)
-    for part in sp.Add.make_args(sp.expand(scalar.doit()).doit()):
+    for part in sp.Add.make_args(sp.expand(sp.expand(scalar.doit()).doit())):
         fixed, moving = part.as_independent(at, as_Add=False)
         total = total + fixed * moving.diff(at)
     return total

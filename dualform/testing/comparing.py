@@ -75,7 +75,7 @@ def compare(
                 formula=identity.formula,
                 example=str(case),
                 convention=str(of.convention),
-                place=f"{place}[{', '.join(str(int(i)) for i in at)}]",
+                place=_entry(place, [int(i) for i in at]),
                 got=number(float(got[at])),
                 expected=number(float(want.value[at])),
                 gap=number(float(gap[at])),
@@ -84,3 +84,10 @@ def compare(
         )
     telling = bool((limit < TELLING * want.value.abs()).any())
     return Agreement(worst_ratio=float(ratio.max()), telling=telling)
+
+
+def _entry(place: str, at: list[int]) -> str:
+    """The entry in words, in this project's axes."""
+    last = ("row", "column") if place.startswith("state") else ("token", "channel")
+    named = zip(("batch", "head", *last), at, strict=False)
+    return f"{place} at {', '.join(f'{name} {i}' for name, i in named)}"

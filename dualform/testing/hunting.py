@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from dualform.testing.cases import Case, Domain, cases
 from dualform.testing.comparing import Agreement, Identity, compare
@@ -65,7 +65,7 @@ def hunt(
             check, lambda case: body(of, variant, case), domain=domain, examples=examples
         )
     except ConformanceError as error:
-        found = replace(error.finding, hints=hints_for(of, variant))
+        found = replace(error.finding, hints=hints_for(of, variant, check))
         raise ConformanceError(found) from error.__cause__
 
 
@@ -86,6 +86,7 @@ def search_for(
         database=None,
         deadline=None,
         report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
     @given(cases(domain))
@@ -113,7 +114,7 @@ def generic(of: Implementation, seed: int) -> Case:
     )  # fmt: skip
 
 
-def hints_for(of: Implementation, variant: Variant) -> tuple[str, ...]:
+def hints_for(of: Implementation, variant: Variant, check: str) -> tuple[str, ...]:
     """What the outputs agree with on three generic examples."""
     examples = [generic(of, seed) for seed in (11, 12, 13)]
     asked = [(case, problem(variant, of, case)) for case in examples]
@@ -138,4 +139,7 @@ def hints_for(of: Implementation, variant: Variant) -> tuple[str, ...]:
             telling = telling or found.telling
         return telling
 
+    if agrees(variant, of.convention):
+        where = "the sizes or values" if check == "output" else f"what {check!r} asks"
+        return (f"outputs agree with the declared rule on generic inputs; the fault is in {where}",)
     return diagnose(variant, of.convention, agrees)

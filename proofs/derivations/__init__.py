@@ -1,5 +1,6 @@
 """One derivation for every true statement, by id; `tests` compare the table with the catalogue."""
 
+from proofs.derivations.architecture import ARCHITECTURE
 from proofs.derivations.attention import ATTENTION
 from proofs.derivations.causal import CAUSAL
 from proofs.derivations.finetuning import FINETUNING
@@ -7,6 +8,7 @@ from proofs.derivations.linear_layer import LINEAR_LAYER
 from proofs.derivations.momentum import MOMENTUM
 from proofs.derivations.optimisers import OPTIMISERS
 from proofs.derivations.softmax import SOFTMAX
+from proofs.derivations.variants import VARIANTS
 from proofs.steps import Derivation
 
 DERIVATIONS: dict[str, Derivation] = {
@@ -17,6 +19,8 @@ DERIVATIONS: dict[str, Derivation] = {
     **CAUSAL,
     **MOMENTUM,
     **SOFTMAX,
+    **ARCHITECTURE,
+    **VARIANTS,
 }
 
 __all__ = ["DERIVATIONS"]

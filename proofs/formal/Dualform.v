@@ -280,6 +280,55 @@ Lemma row_entry n p (r : 'M[R]_(1,n)) (A : 'M[R]_(n,p)) j :
 Proof. by rewrite -trmx_mul tr_entry. Qed.
 End Entries.
 
+Section Inner.
+Variable R : comRingType.
+Lemma innerC m n (A B : 'M[R]_(m,n)) : inner A B = inner B A.
+Proof. by rewrite /inner -mxtrace_tr trmx_mul trmxK. Qed.
+Lemma innerDr m n (A B C : 'M[R]_(m,n)) : inner A (B + C) = radd (inner A B) (inner A C).
+Proof. by rewrite /inner mulmxDr; exact: linearD. Qed.
+Lemma innerDl m n (A B C : 'M[R]_(m,n)) : inner (A + B) C = radd (inner A C) (inner B C).
+Proof. by rewrite innerC innerDr !(innerC C). Qed.
+Lemma innerNr m n (A B : 'M[R]_(m,n)) : inner A (- B) = ropp (inner A B).
+Proof. by rewrite /inner mulmxN; exact: linearN. Qed.
+Lemma innerNl m n (A B : 'M[R]_(m,n)) : inner (- A) B = ropp (inner A B).
+Proof. by rewrite innerC innerNr innerC. Qed.
+Lemma innerZr m n a (A B : 'M[R]_(m,n)) : inner A (a *: B) = rmul a (inner A B).
+Proof. by rewrite /inner mulZr; exact: linearZ. Qed.
+Lemma innerZl m n a (A B : 'M[R]_(m,n)) : inner (a *: A) B = rmul a (inner A B).
+Proof. by rewrite innerC innerZr innerC. Qed.
+Lemma inner0r m n (A : 'M[R]_(m,n)) : inner A 0 = rzero R.
+Proof. by rewrite /inner mulmx0; exact: linear0. Qed.
+Lemma inner0l m n (A : 'M[R]_(m,n)) : inner 0 A = rzero R.
+Proof. by rewrite innerC inner0r. Qed.
+Definition inner_rules := (innerDl, innerDr, innerNl, innerNr, innerZl, innerZr, inner0l, inner0r).
+(* The adjoint rules: what stands beside the direction goes to the other side. *)
+Lemma inner_right m n p (C : 'M[R]_(m,p)) (A : 'M_(m,n)) (B : 'M_(n,p)) :
+  inner C (A *m B) = inner (C *m B^T) A.
+Proof. by rewrite /inner trmx_mul trmxK -[in RHS]mulmxA [in RHS]mxtrace_mulC mulmxA. Qed.
+Lemma inner_left m n p (C : 'M[R]_(m,p)) (A : 'M_(m,n)) (B : 'M_(n,p)) :
+  inner C (A *m B) = inner (A^T *m C) B.
+Proof. by rewrite /inner trmx_mul trmxK mulmxA. Qed.
+Lemma inner_tr m n (C : 'M[R]_(n,m)) (A : 'M_(m,n)) : inner C A^T = inner C^T A.
+Proof. by rewrite /inner trmxK -trmx_mul mxtrace_tr mxtrace_mulC. Qed.
+
+(* What a loss leaves beyond its linear term G: of a differentiable loss it is o(|D|). *)
+Variables loss : forall m n, 'M[R]_(m,n) -> 'M[R]_(m,n) -> R.
+Variables G : forall m n, 'M[R]_(m,n) -> 'M[R]_(m,n) -> 'M[R]_(m,n).
+Definition remainder m n (Y D T : 'M[R]_(m,n)) : R := loss (Y + D) T - loss Y T - inner (G Y T) D.
+Lemma loss_beside m n (Y D T : 'M[R]_(m,n)) :
+  loss (Y + D) T = loss Y T + inner (G Y T) D + remainder Y D T.
+Proof. by rewrite /remainder -[_ - _ - _]addrA -opprD [RHS]addrC addrNK. Qed.
+End Inner.
+
+(* A recurrence over blocks of w t examples: the columns of the first t blocks, newest first. *)
+Section Columns.
+Variables (R : comRingType) (w : nat -> nat).
+Fixpoint width (t : nat) : nat := match t with 0 => 0 | t.+1 => w t + width t end.
+Variables (r : nat) (x : forall t, 'M[R]_(r, w t)).
+Fixpoint cols (t : nat) : 'M[R]_(r, width t) :=
+  match t return 'M[R]_(r, width t) with 0 => 0 | t.+1 => row_mx (x t) (cols t) end.
+End Columns.
+
 Ltac multiply_out :=
   repeat (progress rewrite ?(product_rules, block_rules, entrywise_rules)).
 
@@ -314,3 +363,21 @@ Ltac entries :=
 
 Ltac finite_algebra :=
   rewrite ?[sc _]/sc; multiply_out; by_blocks; entries; try one_of_transposes; ring_equal.
+
+(* The expansion of a scalar at U + t H; H is the direction. *)
+Ltac to_direction H :=
+  repeat match goal with
+  | |- context [inner ?C (?A^T)] => match A with context [H] => rewrite (inner_tr C A) end
+  | |- context [inner ?C (?A *m ?B)] =>
+    lazymatch C with context [H] => fail | _ =>
+    lazymatch A with
+    | context [H] => rewrite (inner_right C A B)
+    | _ => lazymatch B with context [H] => rewrite (inner_left C A B) end
+    end end
+  | |- context [inner ?C ?A] =>
+    lazymatch C with context [H] => lazymatch A with context [H] => fail | _ =>
+      rewrite (innerC C A) end end
+  end.
+Ltac expansion H :=
+  rewrite ?[sc _]/sc; multiply_out; rewrite ?inner_rules;
+  repeat (progress (to_direction H; multiply_out; rewrite ?inner_rules)); ring_equal.

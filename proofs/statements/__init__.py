@@ -5,12 +5,14 @@ vocabulary of `proofs.statements.model.Ops`; whatever implements those interpret
 Dai et al., arXiv 2212.10559.
 """
 
+from proofs.statements.architecture import ARCHITECTURE
 from proofs.statements.attention import ATTENTION
 from proofs.statements.causal import CAUSAL
 from proofs.statements.finetuning import FINETUNING
 from proofs.statements.linear_layer import LINEAR_LAYER
 from proofs.statements.optimisers import OPTIMISERS
 from proofs.statements.softmax import SOFTMAX
+from proofs.statements.variants import VARIANTS
 from proofs.statements.model import Integers, Ops, Side, Statement, States, Step
 from proofs.statements.momentum import MOMENTUM
 
@@ -29,6 +31,8 @@ CATALOGUE: tuple[Statement, ...] = (
     *CAUSAL,
     *MOMENTUM,
     *SOFTMAX,
+    *ARCHITECTURE,
+    *VARIANTS,
 )
 
 
