@@ -82,6 +82,8 @@ def judged(case: Case) -> Row:
     first = _violation("output", plain, case.rule)
     passed, failed, message = _all_checks(declared, case.rule)
     row = replace(row, passed=passed, failed=failed, message=message)
+    if failed and REFUSED in message:
+        return replace(row, verdict="could not run")
     if failed:
         verdict = f"approximates: {case.expected}" if case.expected else "wrong"
         return replace(row, verdict=verdict, convention=str(declared.convention))
@@ -90,6 +92,9 @@ def judged(case: Case) -> Row:
     hint = "; ".join(first.hints) if first is not None else ""
     verdict = "differs by convention" if first is not None else "passes"
     return replace(row, verdict=verdict, convention=str(declared.convention), hint=hint)
+
+
+REFUSED = "an answer for these inputs does not hold"  # it raised
 
 
 def _axes(case: Case) -> Any:

@@ -142,10 +142,10 @@ def _heads(*tensors: Tensor) -> Any:
 def one_memory(
     f: Function, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, eta: Tensor, theta: Tensor
 ) -> Tensor:
-    """One head: q and k [T, d], v [T, d], gates [T]."""
+    """One head: q and k [T, d], v [T, d_v], gates [T]."""
     linear = importlib.import_module("titans_pytorch").MemoryMLP
-    d = k.shape[-1]
-    width = 3 * d + 3
+    d, d_v = k.shape[-1], v.shape[-1]
+    width = 2 * d + d_v + 3
     memory = f(
         dim=width, chunk_size=1, batch_size=1, pre_rmsnorm=False,
         model=linear(width, depth=1), mem_model_norm_add_residual=False,
@@ -153,14 +153,14 @@ def one_memory(
     ).to(k.dtype)  # fmt: skip
     for weights in memory.memory_model_parameters:
         weights.data.zero_()
-    parts = (slice(0, d), slice(d, 2 * d), slice(2 * d, 3 * d))
+    parts = (slice(0, d), slice(d, 2 * d), slice(2 * d, 2 * d + d_v))
     memory.to_queries, memory.to_keys, memory.to_values = (_Slice(p, width) for p in parts)
-    memory.to_adaptive_step = _Gate(3 * d, lambda t: t.squeeze(-1))
-    memory.to_momentum = _Gate(3 * d + 1, lambda t: t.logit().unsqueeze(0))
-    memory.to_decay_factor = _Gate(3 * d + 2, torch.logit)
+    memory.to_adaptive_step = _Gate(width - 3, lambda t: t.squeeze(-1))
+    memory.to_momentum = _Gate(width - 2, lambda t: t.logit().unsqueeze(0))
+    memory.to_decay_factor = _Gate(width - 1, torch.logit)
     gates = torch.stack([theta, eta, alpha], -1)
     made, _ = memory(torch.cat([q, k, v, gates], -1).unsqueeze(0))
-    answer: Tensor = made[0, :, :d]
+    answer: Tensor = made[0, :, :d_v]
     return answer
 
 

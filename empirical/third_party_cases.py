@@ -6,6 +6,7 @@ means by its arguments where that is not this project's meaning.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,11 +61,11 @@ def _transformers(model: str, function: str, rule: str, note: str = "", **more: 
     return Case(
         package=TRANSFORMERS,
         function=f"transformers.models.{model}.modeling_{model}.{function}",
-        rule=rule, plain={**GATED, **more}, convention=LOG, note=note,
+        rule=rule, adapter=inspect.unwrap, plain={**GATED, **more}, convention=LOG, note=note,
     )  # fmt: skip
 
 
-SAME = "the text of this function is the same in other model files of the package"
+SAME = "its torch path, whose text other model files of the package repeat"
 NORMALISED = {**FLOAT, "positive": True, "constants": {"normalize": True}}
 CASES: tuple[Case, ...] = (
     _fla("linear_attn.naive.naive_recurrent_linear_attn", "linear_attention", {**FLOAT, **STATE}),
@@ -92,9 +93,9 @@ CASES: tuple[Case, ...] = (
          {**GATED, **SINGLE}, convention=LOG),
     _fla("kda.naive.naive_recurrent_kda", "kda", GATED, convention=LOG),
     _fla("kda.naive.naive_chunk_kda", "kda", {**GATED, **PAIR}, convention=LOG),
-    _fla("comba.naive.naive_recurrent_comba", "gated_delta_rule", {**GATED, **SINGLE},
+    _fla("comba.naive.naive_recurrent_comba", "undecayed_residual", {**GATED, **SINGLE},
          adapter=adapt.erasing_its_key, convention=LOG, note="with p = k"),
-    _fla("comba.naive.naive_chunk_comba", "gated_delta_rule",
+    _fla("comba.naive.naive_chunk_comba", "undecayed_residual",
          {**GATED, **SINGLE, "names": {"decay": "g", "chunk": "chunk_size"}},
          adapter=adapt.erasing_its_key, convention=LOG, note="with p = k"),
     _fla("gated_delta_product.naive.naive_recurrent_gated_delta_product", "gated_delta_rule",
@@ -129,7 +130,7 @@ CASES: tuple[Case, ...] = (
     _transformers("qwen3_next", "torch_recurrent_gated_delta_rule", "gated_delta_rule", SAME),
     _transformers("qwen3_next", "torch_chunk_gated_delta_rule", "gated_delta_rule", SAME),
     _transformers("kimi_linear", "recurrent_kimi_delta_attention", "kda", SAME,
-                  names={"decay": "g", "state": "initial_state"}),
+                  constants={"initial_state": None, "output_final_state": True}),
     _transformers("kimi_linear", "chunk_kimi_delta_attention", "kda", SAME),
     Case(package="mambapy", function="mambapy.pscan.pscan", rule="channel_decay",
          adapter=adapt.scan, axes="head time", plain=SINGLE, note="the scan over v k^T"),

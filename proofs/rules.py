@@ -454,13 +454,18 @@ BLOCKS = Rule("blocks", "A[B C] = [AB AC] and [A B][C; D] = AC + BD", (_blocks,)
 CANCEL = Rule("cancel", "A - A = 0, A + 0 = A, 0 A = 0, an empty product is 0", (_zero,))
 IDENTITY = Rule("identity", "I A = A = A I", (_identity,))
 INVERSE = Rule("inverse", "the inverse times the matrix is the identity", (_inverse, _identity))
+MULTIPLY_BLOCKS = Rule(
+    "multiply blocks",
+    "as expand, entry by entry of block matrices, I A = A",
+    (_blocks, _distribute, _transpose, _scalars, _signs_out, _zero, _identity),
+)
 KHATRI_RAO = Rule("Khatri-Rao", "(A * B)^T (C * D) = (A^T C) . (B^T D)", (_khatri_rao,))
 TRACE = Rule("trace", "tr(AB) = tr(BA) and tr(A^T) = tr(A)", (_trace, _transpose))
 EXPONENTIAL = Rule("exponential", "exp(c + a) = exp(c) exp(a)", (_exponential,))
 DIFFERENTIATE = Rule("differentiate", "d<C, AB> = <C B^T, dA> + <A^T C, dB>", (), _gradients)
 RULES = (
     REGROUP, SIGNS, SCALARS, UNITS, DISTRIBUTE, TRANSPOSE, EXPAND, BLOCKS, CANCEL, IDENTITY, INVERSE,
-    KHATRI_RAO, TRACE, EXPONENTIAL, DIFFERENTIATE,
+    MULTIPLY_BLOCKS, KHATRI_RAO, TRACE, EXPONENTIAL, DIFFERENTIATE,
 )  # fmt: skip
 
 

@@ -9,6 +9,10 @@ differentiating the bound, with the errors f of float32 and those of float64. It
 u with no negative coefficient, hence convex: A(u) - A(0) <= u (A(u32) - A(u64)) / (u32 - u64) for
 every u up to u32. Doubled for another order of the operations, and doubled again because the values
 at hand are rounded: |y| + f <= |y'| + 2 f.
+
+Code that multiplies decays by adding logarithms has more paths: a product exp(c_i - c_j) sends what
+arrives to both prefix sums, with opposite signs, and what cancels there is rounded. A path goes
+through one q, hence sum |q| A(q) of all paths' values, and through at most T + 1 such products.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from torch import Tensor
 
 from dualform.rounding import UNIT_ROUNDOFF, Tracked
 from dualform.testing.bodies import rule
-from dualform.testing.canonical import Inputs, run
+from dualform.testing.canonical import Inputs, meant, run
 from dualform.testing.cases import Case
 from dualform.testing.comparing import Agreement, Identity, compare
 from dualform.testing.implementation import Implementation
@@ -30,6 +34,9 @@ from dualform.testing.problems import answer, problem
 from dualform.testing.reference import CHUNK, computing_type, mapped, roundings
 from dualform.variants import Variant
 from dualform.variants import arithmetic as A
+
+
+FACTORS = ("decay", "gamma", "eta", "alpha")  # gates whose products decay a state
 
 
 def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
@@ -46,10 +53,13 @@ def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreemen
     slow = _paths(variant.slow, of, given, c, torch.float32, {})
     fast = _paths(variant.fast, of, given, c, torch.float32, {"chunk": case.chunk or CHUNK})
     u, m = UNIT_ROUNDOFF[computing_type(of, case.dtype)], roundings(given)
+    logs = _through_logarithms(of, given, torch.maximum(slow["q"], fast["q"]))
     found = []
     for name, got in made.items():
         paths = torch.maximum(slow[name], fast[name])
         slope = (paths - exactly[name]).clamp(min=0) / (single - double)
+        if name in logs:
+            paths = paths + logs[name]
         room, own = (4 * (slope * r + math.expm1(m * math.log1p(r)) * paths) for r in (u, double))
         found.append(
             compare(
@@ -58,6 +68,26 @@ def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreemen
             )
         )  # fmt: skip
     return found
+
+
+def _through_logarithms(
+    of: Implementation, given: Inputs, A_q: Tensor
+) -> dict[str, Tensor]:
+    """What paths through sums of logarithms add to A, for each gate that is a product's factor."""
+    groups, tokens = given.k.shape[1:3]
+    each = (given.q.detach().double().abs() * A_q).sum((-2, -1))
+    every = 2 * (tokens + 1) * each.unflatten(1, (groups, -1)).sum(-1)
+    made = {}
+    for name, gate in given.gates.items():
+        if name not in FACTORS:
+            continue
+        x = gate.detach().double().requires_grad_()
+        factor = meant(x, of.convention.gates.get(name, "plain"))
+        factor = 1 - factor if name == "alpha" else factor
+        (slope,) = torch.autograd.grad(factor.log().sum(), x)
+        wide = every.reshape(*every.shape, *[1] * (gate.dim() - 2))
+        made[name] = (slope.abs() * wide).nan_to_num(posinf=torch.inf)
+    return made
 
 
 def _functional(case: Case) -> Tensor:

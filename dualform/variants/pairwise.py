@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dualform.variants.arithmetic import Array, cat, full, moved
+from dualform.variants.arithmetic import Array, cat, full, moved, select, value
 
 
 class Decays(NamedTuple):
@@ -77,7 +77,19 @@ def _lower(scores: Array, cross: Array) -> Array:
 
 
 def pair_products(decay: Array) -> tuple[Decays, Array]:
-    """Running products of decays [..., C, 1], and D [..., C, C], zero above the diagonal."""
-    ones = full(decay, decay.shape, 1.0)
-    running, (products,) = decayed([ones], ones, decay)
-    return running, products
+    """Running products of decays [..., C, 1], and D [..., C, C], zero above the diagonal.
+
+    Column i holds a_t below row i and 1 elsewhere; its running products are taken by doubling.
+    """
+    tokens = decay.shape[-2]
+    row = torch.arange(tokens, device=value(decay).device).unsqueeze(-1)
+    column = torch.arange(-1, tokens, device=row.device)
+    products = select(row > column, decay, full(decay, (1, 1), 1.0))
+    step = 1
+    while step < tokens:
+        met = products[..., step:, :] * products[..., :-step, :]
+        products = cat([products[..., :step, :], met], -2)
+        step *= 2
+    until = products[..., -1:, 1:].mT
+    pairs = moved(torch.tril, products[..., 1:])
+    return Decays(products[..., :1], until), pairs

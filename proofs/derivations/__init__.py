@@ -3,6 +3,7 @@
 from proofs.derivations.architecture import ARCHITECTURE
 from proofs.derivations.attention import ATTENTION
 from proofs.derivations.causal import CAUSAL
+from proofs.derivations.construction import CONSTRUCTION
 from proofs.derivations.finetuning import FINETUNING
 from proofs.derivations.linear_layer import LINEAR_LAYER
 from proofs.derivations.momentum import MOMENTUM
@@ -21,6 +22,7 @@ DERIVATIONS: dict[str, Derivation] = {
     **SOFTMAX,
     **ARCHITECTURE,
     **VARIANTS,
+    **CONSTRUCTION,
 }
 
 __all__ = ["DERIVATIONS"]

@@ -8,6 +8,7 @@ Dai et al., arXiv 2212.10559.
 from proofs.statements.architecture import ARCHITECTURE
 from proofs.statements.attention import ATTENTION
 from proofs.statements.causal import CAUSAL
+from proofs.statements.construction import CONSTRUCTION
 from proofs.statements.finetuning import FINETUNING
 from proofs.statements.linear_layer import LINEAR_LAYER
 from proofs.statements.optimisers import OPTIMISERS
@@ -33,6 +34,7 @@ CATALOGUE: tuple[Statement, ...] = (
     *SOFTMAX,
     *ARCHITECTURE,
     *VARIANTS,
+    *CONSTRUCTION,
 )
 
 
