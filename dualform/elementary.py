@@ -1,4 +1,4 @@
-"""Exponentials and quotients of error-tracking tensors, each with its derived bound."""
+"""Exponentials, quotients and inverses of error-tracking tensors, each with its derived bound."""
 
 import torch
 
@@ -37,3 +37,46 @@ def over(a: Tracked, b: Tracked) -> Tracked:
     exact = a.value.double().abs() / b.value.double().abs()
     error = (e + exact * f) / room
     return rounded(value, torch.where(room > 0, error, torch.inf))
+
+
+def inverse(a: Tracked) -> Tracked:
+    """The inverse of square matrices [..., n, n], in float32 for the half types, then rounded.
+
+    LU with partial pivoting solves (A + D_j) x_j = e_j with |D_j| <= gamma_3n |L||U| (Higham 2002,
+    theorem 9.4), so that A X = I - D with |D| <= B |X|, B = gamma_3n |L||U| + the operand's error
+    (and underflow), and |A^(-1) - X| <= |X| (|D| + |D|^2 + ...); infinite where that series may
+    diverge or a pivot is zero. The residual that came out is not looked at: a wrong solver is seen.
+
+    Raises:
+        UnboundedArithmetic: see `dualform.rounding.unit_roundoff`.
+    """
+    half = a.value.dtype in (torch.bfloat16, torch.float16)
+    matrix = a.value.float() if half else a.value
+    n = matrix.shape[-1]
+    if n == 1:
+        one = Tracked(torch.ones_like(matrix))
+        return _narrowed(over(one, Tracked(matrix, a.error)), a.value.dtype)
+    u, tiny = unit_roundoff(matrix), torch.finfo(matrix.dtype).smallest_normal
+    factors, pivots, info = torch.linalg.lu_factor_ex(matrix)
+    P, L, U = torch.lu_unpack(factors, pivots)
+    value = torch.linalg.inv_ex(matrix).inverse
+    gamma = 3 * n * u / (1 - 3 * n * u)
+    size = P.double() @ L.double().abs() @ U.double().abs()
+    perturbation = gamma * size + 2 * n * tiny * (1 + size) + a.read()
+    X = value.double().abs()
+    D = perturbation @ X
+    small = (D.sum(-1).amax(-1) < 1) if n else torch.ones(D.shape[:-2], dtype=torch.bool)
+    eye = torch.eye(n, dtype=torch.float64, device=D.device)
+    safe = torch.where(small[..., None, None], D, torch.zeros_like(D))
+    series = torch.linalg.solve(eye - safe, safe)
+    error = X @ series * _INFLATE + n * tiny
+    good = small & (info == 0)
+    bound = torch.where(good[..., None, None], error, torch.inf)
+    return _narrowed(Tracked(value, bound), a.value.dtype)
+
+
+def _narrowed(a: Tracked, dtype: torch.dtype) -> Tracked:
+    """Rounded to a half type, where it is wider."""
+    if a.value.dtype == dtype:
+        return a
+    return rounded(a.value.to(dtype), a.error)

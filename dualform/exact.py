@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from torch import Tensor
 
-from dualform.ops import Block, blocks_of
+from dualform.ops import Block, States, blocks_of, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +102,100 @@ class ExactOps:
         r, c = blocks[0].shape[0], sum(b.shape[1] for b in blocks)
         return Exact(tuple(tuple(x for b in blocks for x in b.rows[i]) for i in range(r)), (r, c))
 
-    def scale(self, c: Exact, a: Exact) -> Exact:
-        """c A."""
+    def scale(self, c: Exact, a: Any) -> Any:
+        """c A for a matrix or a scalar."""
+        if isinstance(a, Fraction):
+            return c.rows[0][0] * a
         _alike(c.shape == (1, 1), "a scalar times a matrix", c, a)
         return _matrix(a.shape, lambda i, j: c.rows[0][0] * a.rows[i][j])
+
+    def vcat(self, *blocks: Exact) -> Exact:
+        """Blocks over each other."""
+        return self.hcat(*(b.T for b in blocks)).T
 
     def zeros_like(self, a: Exact) -> Exact:
         """Zeros of A's shape."""
         return _matrix(a.shape, lambda i, j: Fraction(0))
+
+    def empty(self, a: Exact) -> Exact:
+        """A's rows, no columns."""
+        return Exact(tuple(() for _ in a.rows), (a.shape[0], 0))
+
+    def identity(self, a: Exact) -> Exact:
+        """I."""
+        return _matrix((a.shape[0], a.shape[0]), lambda i, j: Fraction(i == j))
+
+    def ones(self, a: Exact) -> Exact:
+        """A row of ones."""
+        return _matrix((1, a.shape[1]), lambda i, j: Fraction(1))
+
+    def diag(self, a: Exact) -> Exact:
+        """The diagonal matrix of a column."""
+        r = a.shape[0]
+        return _matrix((r, r), lambda i, j: a.rows[i][0] if i == j else Fraction(0))
+
+    def times(self, a: Exact, b: Exact) -> Exact:
+        """The entry-wise product."""
+        _alike(a.shape == b.shape, "an entry-wise product", a, b)
+        return _matrix(a.shape, lambda i, j: a.rows[i][j] * b.rows[i][j])
+
+    def khatri_rao(self, a: Exact, b: Exact) -> Exact:
+        """The column-wise Kronecker product."""
+        _alike(a.shape[1] == b.shape[1], "a column-wise Kronecker product", a, b)
+        s = b.shape[0]
+        shape = (a.shape[0] * s, a.shape[1])
+        return _matrix(shape, lambda i, j: a.rows[i // s][j] * b.rows[i % s][j])
+
+    def causal(self, a: Exact) -> Exact:
+        """Entries (s, t) with s <= t."""
+        return _matrix(a.shape, lambda s, t: a.rows[s][t] if s <= t else Fraction(0))
+
+    def exp(self, a: Exact) -> Exact:
+        """2^x on integers, which has the functional equation of exp and is rational.
+
+        Raises:
+            ValueError: for what is no integer.
+        """
+        if any(x.denominator != 1 for x in _entries(a)):
+            raise ValueError("expected integers as exponents, got fractions; draw integers")
+        return _matrix(a.shape, lambda i, j: Fraction(2) ** int(a.rows[i][j]))
+
+    def activation(self, a: Exact) -> Exact:
+        """The positive part."""
+        return _matrix(a.shape, lambda i, j: max(a.rows[i][j], Fraction(0)))
+
+    def inverse(self, a: Exact) -> Exact:
+        """Gauss-Jordan elimination.
+
+        Raises:
+            ZeroDivisionError: for a singular matrix.
+        """
+        n = a.shape[0]
+        rows = [[*row, *(Fraction(i == j) for j in range(n))] for i, row in enumerate(a.rows)]
+        for j in range(n):
+            pivot = next((i for i in range(j, n) if rows[i][j] != 0), None)
+            if pivot is None:
+                raise ZeroDivisionError("expected a matrix with an inverse, got a singular one")
+            rows[j], rows[pivot] = rows[pivot], rows[j]
+            rows[j] = [x / rows[j][j] for x in rows[j]]
+            for i in (i for i in range(n) if i != j):
+                factor = rows[i][j]
+                rows[i] = [x - factor * y for x, y in zip(rows[i], rows[j], strict=True)]
+        return Exact(tuple(tuple(row[n:]) for row in rows), (n, n))
+
+    def trace(self, a: Exact) -> Exact:
+        """1 x 1."""
+        total = sum((a.rows[i][i] for i in range(a.shape[0])), Fraction(0))
+        return Exact(((total,),), (1, 1))
 
     def inner(self, a: Exact, b: Exact) -> Fraction:
         """tr(A^T B)."""
         _alike(a.shape == b.shape, "an inner product", a, b)
         return sum((x * y for x, y in zip(_entries(a), _entries(b), strict=True)), Fraction(0))
 
-    def half_square(self, a: Exact) -> Fraction:
-        """tr(A^T A) / 2."""
-        return self.inner(a, a) / 2
+    def half_square(self, a: Exact, weights: Exact | None = None) -> Fraction:
+        """tr(A^T A) / 2, or with weights."""
+        return self.inner(a if weights is None else a @ self.diag(weights), a) / 2
 
     def loss(self, outputs: Exact, targets: Exact) -> Fraction:
         """The cubic loss."""
@@ -141,30 +219,21 @@ class ExactOps:
             ),
         )
 
-    def _walk(
-        self, step: Callable[..., Exact], start: Exact, columns: Sequence[Exact]
-    ) -> list[tuple[Exact, list[Exact]]]:
-        states: list[tuple[Exact, list[Exact]]] = []
-        state = start
-        for at in blocks_of(columns[0].shape[1], self.block):
-            width = at.stop - at.start
-            block = [Exact(tuple(row[at] for row in c.rows), (c.shape[0], width)) for c in columns]
-            states.append((state, block))
-            state = step(state, *block)
-        return [*states, (state, [])]
+    def fold(
+        self, step: Callable[..., States[Exact]], start: States[Exact], *columns: Exact
+    ) -> States[Exact]:
+        """The last states of a recurrence over blocks of columns."""
+        return walk(step, start, _cut(columns, self.block))
 
-    def fold(self, step: Callable[..., Exact], start: Exact, *columns: Exact) -> Exact:
-        """The last state of the recurrence."""
-        return self._walk(step, start, columns)[-1][0]
+    def scan(
+        self, step: Callable[..., States[Exact]], start: States[Exact], *columns: Exact
+    ) -> States[Exact]:
+        """The last states of a recurrence over single columns."""
+        return walk(step, start, _cut(columns, 1))
 
-    def collect(
-        self,
-        column: Callable[..., Exact],
-        step: Callable[..., Exact],
-        start: Exact,
-        *columns: Exact,
-    ) -> Exact:
-        """What `column` gives at every step, side by side."""
-        *walked, _ = self._walk(step, start, columns)
-        none = Exact(tuple(() for _ in start.rows), (start.shape[0], 0))
-        return self.hcat(none, *(column(s, *b) for s, b in walked))
+
+def _cut(columns: Sequence[Exact], block: Block) -> list[list[Exact]]:
+    return [
+        [Exact(tuple(row[at] for row in c.rows), (c.shape[0], at.stop - at.start)) for c in columns]
+        for at in blocks_of(columns[0].shape[1], block)
+    ]

@@ -73,6 +73,10 @@ class Cost:
     def __sub__(self, other: Cost) -> Cost:
         return self + (-other)
 
+    def scaled(self, c: Tracked) -> Cost:
+        """c times the scalar, c [..., 1, 1] being data."""
+        return Cost(tuple((node, c.times(cotangent)) for node, cotangent in self.sends))
+
 
 def value_of(a: Node | Tracked) -> Tracked:
     """The tensor without its history."""

@@ -68,10 +68,9 @@ class Point:
             return self._gradient(term, known)
         if term.kind in ("zero", "identity", "ones"):
             r, c = map(self.size, term.shape)
-            one = {"zero": lambda i, j: 0, "identity": lambda i, j: i == j}.get(
-                term.kind, lambda i, j: 1
-            )
-            return [[Fraction(one(i, j)) for j in range(c)] for i in range(r)]
+            full = Fraction(term.kind == "ones")
+            own = Fraction(term.kind != "zero")
+            return [[own if i == j else full for j in range(c)] for i in range(r)]
         args = [self.value(a, known) for a in term.args]
         shapes = [(self.size(a.shape[0]), self.size(a.shape[1])) for a in term.args]
         return self._matrix(term.kind, args, shapes)

@@ -120,9 +120,7 @@ def _sees_no_example(
 ) -> None:
     n = v[next(iter(pairs))].shape[1]
     others = [
-        name
-        for name, t in v.items()
-        if name not in pairs and set(n) & {*t.shape[0], *t.shape[1]}
+        name for name, t in v.items() if name not in pairs and set(n) & {*t.shape[0], *t.shape[1]}
     ]
     if others:
         raise WrongStep(f"expected no other matrix of n examples in {where}, got {others}")
@@ -131,7 +129,9 @@ def _sees_no_example(
     for c in found.values():
         for part in (c.step, c.start):
             if contains(part, lambda t: t.kind == "symbol" and t.name in pairs):
-                raise WrongStep(f"expected a start and steps that do not see all examples in {where}")
+                raise WrongStep(
+                    f"expected a start and steps that do not see all examples in {where}"
+                )
 
 
 def check(
@@ -173,7 +173,9 @@ def _check_claim(
     index, parts = components(left)
     unknown = sorted(set(derivation.invariants) - set(joined.states))
     if unknown or parts[index].name not in derivation.invariants:
-        raise WrongStep(f"expected invariants of states, {parts[index].name} among them, in {where}")
+        raise WrongStep(
+            f"expected invariants of states, {parts[index].name} among them, in {where}"
+        )
     final = {}
     for side in sides:
         for fold in _folds(side):

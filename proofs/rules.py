@@ -242,9 +242,7 @@ def _alike(nodes: tuple[Flat, ...], kind: str) -> bool:
     """Whether all nodes are block matrices of `kind` with the same sizes."""
     if any(n[0] != kind or len(n) != len(nodes[0]) for n in nodes):
         return False
-    return all(
-        [shape_of(b) for b in n[1:]] == [shape_of(b) for b in nodes[0][1:]] for n in nodes
-    )
+    return all([shape_of(b) for b in n[1:]] == [shape_of(b) for b in nodes[0][1:]] for n in nodes)
 
 
 def _blocks(node: Flat) -> Flat | None:
@@ -464,8 +462,8 @@ TRACE = Rule("trace", "tr(AB) = tr(BA) and tr(A^T) = tr(A)", (_trace, _transpose
 EXPONENTIAL = Rule("exponential", "exp(c + a) = exp(c) exp(a)", (_exponential,))
 DIFFERENTIATE = Rule("differentiate", "d<C, AB> = <C B^T, dA> + <A^T C, dB>", (), _gradients)
 RULES = (
-    REGROUP, SIGNS, SCALARS, UNITS, DISTRIBUTE, TRANSPOSE, EXPAND, BLOCKS, CANCEL, IDENTITY, INVERSE,
-    MULTIPLY_BLOCKS, KHATRI_RAO, TRACE, EXPONENTIAL, DIFFERENTIATE,
+    REGROUP, SIGNS, SCALARS, UNITS, DISTRIBUTE, TRANSPOSE, EXPAND, BLOCKS, CANCEL, IDENTITY,
+    INVERSE, MULTIPLY_BLOCKS, KHATRI_RAO, TRACE, EXPONENTIAL, DIFFERENTIATE,
 )  # fmt: skip
 
 

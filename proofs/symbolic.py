@@ -275,7 +275,9 @@ class ExplicitOps:
 
     def half_square(self, a: Any, weights: Any = None) -> Any:
         """tr(A^T A) / 2, or with weights."""
-        return (a.T * a * (sp.eye(a.shape[1]) if weights is None else sp.diag(*weights))).trace() / 2
+        return (
+            a.T * a * (sp.eye(a.shape[1]) if weights is None else sp.diag(*weights))
+        ).trace() / 2
 
     def fold(self, step: Any, start: Any, *columns: Any) -> Any:
         """One column at a time."""

@@ -90,8 +90,7 @@ ARCHITECTURE: dict[str, Derivation] = {
             Step(
                 BLOCKS,
                 lambda ops, v: (
-                    (v["V"] @ v["K"].T + v["V_demo"] @ v["K_demo"].T)
-                    @ ops.hcat(v["q_1"], v["q_2"])
+                    (v["V"] @ v["K"].T + v["V_demo"] @ v["K_demo"].T) @ ops.hcat(v["q_1"], v["q_2"])
                 ),
             ),
         )
@@ -135,10 +134,12 @@ ARCHITECTURE: dict[str, Derivation] = {
             Step(
                 BLOCKS,
                 lambda ops, v: (
-                    v["V_demo"] @ ops.diag(v["w_demo"]) @ v["K_demo"].T
-                    + v["V"] @ ops.diag(v["w"]) @ v["K"].T
-                )
-                @ v["q"],
+                    (
+                        v["V_demo"] @ ops.diag(v["w_demo"]) @ v["K_demo"].T
+                        + v["V"] @ ops.diag(v["w"]) @ v["K"].T
+                    )
+                    @ v["q"]
+                ),
             ),
             Step(
                 DISTRIBUTE,

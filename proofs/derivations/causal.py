@@ -43,9 +43,7 @@ def _outputs(*steps: Step) -> Induction:
         {
             "S": _STATE,
             "O": Invariant(
-                closed=lambda ops, v, s: (
-                    v["W"] @ v["Q"] + v["V"] @ ops.causal(v["K"].T @ v["Q"])
-                ),
+                closed=lambda ops, v, s: v["W"] @ v["Q"] + v["V"] @ ops.causal(v["K"].T @ v["Q"]),
                 base=(
                     Step(
                         CANCEL,
@@ -53,9 +51,7 @@ def _outputs(*steps: Step) -> Induction:
                     ),
                     Step(
                         CANCEL,
-                        lambda ops, v: (
-                            v["W"] @ v["Q"] + v["V"] @ ops.causal(v["K"].T @ v["Q"])
-                        ),
+                        lambda ops, v: v["W"] @ v["Q"] + v["V"] @ ops.causal(v["K"].T @ v["Q"]),
                     ),
                 ),
                 step=(
@@ -71,8 +67,7 @@ def _outputs(*steps: Step) -> Induction:
 def _with_zero(ops: Any, v: Any) -> Any:
     """The first column of blocks has a zero below, which the mask puts there."""
     first = v["W"] @ v["Q_n"] + (
-        v["V_n"] @ ops.causal(v["K_n"].T @ v["Q_n"])
-        + v["v"] @ ops.zeros_like(v["k"].T @ v["Q_n"])
+        v["V_n"] @ ops.causal(v["K_n"].T @ v["Q_n"]) + v["v"] @ ops.zeros_like(v["k"].T @ v["Q_n"])
     )
     second = v["W"] @ v["q"] + (
         v["V_n"] @ (v["K_n"].T @ v["q"]) + v["v"] @ ops.causal(v["k"].T @ v["q"])
@@ -97,8 +92,7 @@ CAUSAL: dict[str, Derivation] = {
             "hypothesis",
             lambda ops, v: ops.hcat(
                 _so_far(ops, v),
-                (v["W"] + v["V_n"] @ v["K_n"].T) @ v["q"]
-                + v["v"] @ ops.causal(v["k"].T @ v["q"]),
+                (v["W"] + v["V_n"] @ v["K_n"].T) @ v["q"] + v["v"] @ ops.causal(v["k"].T @ v["q"]),
             ),
         ),
         Step(EXPAND, lambda ops, v: _read(ops, v, v["v"] @ ops.causal(v["k"].T @ v["q"]))),

@@ -53,14 +53,10 @@ CONSTRUCTION: dict[str, Derivation] = {
                 closed=lambda ops, v, s: _after(ops, v, s["W"]),
                 base=(Step(EXPAND, lambda ops, v: _after(ops, v, no_weights(ops, v))),),
                 step=(
-                    Step(
-                        "hypothesis", lambda ops, v: _layer_at(ops, v, _after(ops, v, v["W_n"]))
-                    ),
+                    Step("hypothesis", lambda ops, v: _layer_at(ops, v, _after(ops, v, v["W_n"]))),
                     Step(
                         MULTIPLY_BLOCKS,
-                        lambda ops, v: _after(
-                            ops, v, _gradient(ops, v, v["W_n"], v["gamma_t"])
-                        ),
+                        lambda ops, v: _after(ops, v, _gradient(ops, v, v["W_n"], v["gamma_t"])),
                     ),
                     Step(
                         DIFFERENTIATE,

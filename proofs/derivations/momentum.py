@@ -32,8 +32,6 @@ def _parts(ops: Any, v: Any, row: Any) -> Any:
     return v["V_n"] @ ops.diag(row.T) @ v["K_n"].T + v["v"] @ ops.diag(one.T) @ v["k"].T
 
 
-
-
 def _one(ops: Any, v: Any, row: Any) -> Any:
     """V_n diag(row) K_n^T + v 1 k^T."""
     one = ops.identity(v["eta"])
@@ -210,15 +208,11 @@ MOMENTUM: dict[str, Derivation] = {
             ),
             Step(
                 IDENTITY,
-                lambda ops, v: (
-                    v["V"] @ (v["C"] @ v["p"] - ops.identity(v["C"]) @ v["p"] - v["c"])
-                ),
+                lambda ops, v: v["V"] @ (v["C"] @ v["p"] - ops.identity(v["C"]) @ v["p"] - v["c"]),
             ),
             Step(
                 EXPAND,
-                lambda ops, v: (
-                    v["V"] @ ((v["C"] - ops.identity(v["C"])) @ v["p"] - v["c"])
-                ),
+                lambda ops, v: v["V"] @ ((v["C"] - ops.identity(v["C"])) @ v["p"] - v["c"]),
             ),
         )
     ),

@@ -124,9 +124,7 @@ _IMPLICIT = Direct(
         ),
         Step(
             EXPAND,
-            lambda ops, v: (
-                v["S"] - ops.scale(v["b"], _residual(v, _arrived(ops, v)) @ v["k"].T)
-            ),
+            lambda ops, v: v["S"] - ops.scale(v["b"], _residual(v, _arrived(ops, v)) @ v["k"].T),
         ),
         Step(
             DIFFERENTIATE,
@@ -134,9 +132,7 @@ _IMPLICIT = Direct(
                 v["S"]
                 - ops.scale(
                     v["b"],
-                    ops.grad(
-                        lambda U: ops.half_square(U @ v["k"] - v["v"]), _arrived(ops, v)
-                    ),
+                    ops.grad(lambda U: ops.half_square(U @ v["k"] - v["v"]), _arrived(ops, v)),
                 )
             ),
         ),
@@ -286,8 +282,7 @@ _PENALISED = Direct(
         Step(
             EXPAND,
             lambda ops, v: (
-                ops.scale(v["a"], v["S"])
-                + ops.scale(v["b"], (v["v"] - v["S"] @ v["k"]) @ v["k"].T)
+                ops.scale(v["a"], v["S"]) + ops.scale(v["b"], (v["v"] - v["S"] @ v["k"]) @ v["k"].T)
             ),
         ),
     )
@@ -389,9 +384,7 @@ _GATED = Induction(
                     BLOCKS,
                     lambda ops, v: (
                         ops.scale(ops.scale(v["alpha_t"], v["c_n"]), v["W"])
-                        + _appended(
-                            ops, v, ops.scale(v["alpha_t"], v["E_n"]), _gated_error(ops, v)
-                        )
+                        + _appended(ops, v, ops.scale(v["alpha_t"], v["E_n"]), _gated_error(ops, v))
                     ),
                 ),
             ),
@@ -427,9 +420,7 @@ _TTT = Induction(
                 ),
                 Step(
                     EXPAND,
-                    lambda ops, v: (
-                        v["S_n"] + _doubled(ops, v["eta"], _ttt_residual(v)) @ v["k"].T
-                    ),
+                    lambda ops, v: v["S_n"] + _doubled(ops, v["eta"], _ttt_residual(v)) @ v["k"].T,
                 ),
                 Step(
                     "hypothesis",
@@ -443,9 +434,7 @@ _TTT = Induction(
                     BLOCKS,
                     lambda ops, v: (
                         v["W"]
-                        + _appended(
-                            ops, v, v["E_n"], _doubled(ops, v["eta"], _ttt_residual(v))
-                        )
+                        + _appended(ops, v, v["E_n"], _doubled(ops, v["eta"], _ttt_residual(v)))
                     ),
                 ),
             ),
@@ -498,10 +487,7 @@ _TITANS = Induction(
                     lambda ops, v: (
                         _so_far(ops, v)
                         - _alpha(ops, v, _so_far(ops, v))
-                        + (
-                            _eta(ops, v, v["F_n"] @ v["K_n"].T)
-                            + _titans_error(ops, v) @ v["k"].T
-                        )
+                        + (_eta(ops, v, v["F_n"] @ v["K_n"].T) + _titans_error(ops, v) @ v["k"].T)
                     ),
                 ),
                 Step(
@@ -531,29 +517,23 @@ _TITANS = Induction(
                 ),
                 Step(
                     EXPAND,
-                    lambda ops, v: (
-                        _eta(ops, v, v["P_n"]) + _titans_error(ops, v) @ v["k"].T
-                    ),
+                    lambda ops, v: _eta(ops, v, v["P_n"]) + _titans_error(ops, v) @ v["k"].T,
                 ),
                 Step(
                     "hypothesis",
                     lambda ops, v: (
-                        _eta(ops, v, v["F_n"] @ v["K_n"].T)
-                        + _titans_error(ops, v) @ v["k"].T
+                        _eta(ops, v, v["F_n"] @ v["K_n"].T) + _titans_error(ops, v) @ v["k"].T
                     ),
                 ),
                 Step(
                     EXPAND,
                     lambda ops, v: (
-                        _eta(ops, v, v["F_n"]) @ v["K_n"].T
-                        + _titans_error(ops, v) @ v["k"].T
+                        _eta(ops, v, v["F_n"]) @ v["K_n"].T + _titans_error(ops, v) @ v["k"].T
                     ),
                 ),
                 Step(
                     BLOCKS,
-                    lambda ops, v: _appended(
-                        ops, v, _eta(ops, v, v["F_n"]), _titans_error(ops, v)
-                    ),
+                    lambda ops, v: _appended(ops, v, _eta(ops, v, v["F_n"]), _titans_error(ops, v)),
                 ),
             ),
         ),
@@ -587,9 +567,7 @@ _DECAYED = Induction(
                     CANCEL,
                     lambda ops, v: (
                         _share_base(ops, v)
-                        + v["V"]
-                        @ ops.diag(ops.empty(ops.identity(ops.ones(v["W"]))).T)
-                        @ v["K"].T
+                        + v["V"] @ ops.diag(ops.empty(ops.identity(ops.ones(v["W"]))).T) @ v["K"].T
                     ),
                 ),
             ),
@@ -609,9 +587,7 @@ _DECAYED = Induction(
                     EXPAND,
                     lambda ops, v: (
                         ops.scale(ops.scale(v["alpha_t"], v["c_n"]), v["W"])
-                        + v["V_n"]
-                        @ ops.diag(ops.scale(v["alpha_t"], v["A_n"]).T)
-                        @ v["K_n"].T
+                        + v["V_n"] @ ops.diag(ops.scale(v["alpha_t"], v["A_n"]).T) @ v["K_n"].T
                         + ops.scale(v["beta_t"], v["v"] @ v["k"].T)
                     ),
                 ),
@@ -621,9 +597,7 @@ _DECAYED = Induction(
                     lambda ops, v: (
                         ops.scale(ops.scale(v["alpha_t"], v["c_n"]), v["W"])
                         + ops.hcat(v["V_n"], v["v"])
-                        @ ops.diag(
-                            ops.hcat(ops.scale(v["alpha_t"], v["A_n"]), v["beta_t"]).T
-                        )
+                        @ ops.diag(ops.hcat(ops.scale(v["alpha_t"], v["A_n"]), v["beta_t"]).T)
                         @ ops.hcat(v["K_n"], v["k"]).T
                     ),
                 ),
@@ -641,8 +615,7 @@ _CHANNEL_DECAYED = Induction(
                 Step(
                     "hypothesis",
                     lambda ops, v: (
-                        (v["D_n"] + v["V_n"] @ v["P_n"].T) @ ops.diag(v["a"])
-                        + v["v"] @ v["k"].T
+                        (v["D_n"] + v["V_n"] @ v["P_n"].T) @ ops.diag(v["a"]) + v["v"] @ v["k"].T
                     ),
                 ),
                 Step(
@@ -672,8 +645,7 @@ VARIANTS: dict[str, Derivation] = {
             Step(
                 DIFFERENTIATE,
                 lambda ops, v: (
-                    v["S"]
-                    - (ops.scale(ops.identity(v["a"]) - v["a"], v["S"]) - _outer(v))
+                    v["S"] - (ops.scale(ops.identity(v["a"]) - v["a"], v["S"]) - _outer(v))
                 ),
             ),
             Step(
@@ -697,8 +669,7 @@ VARIANTS: dict[str, Derivation] = {
             Step(
                 DIFFERENTIATE,
                 lambda ops, v: (
-                    v["S"]
-                    - (v["S"] @ ops.diag(ops.ones(v["S"]).T - v["a"]) - _outer(v))
+                    v["S"] - (v["S"] @ ops.diag(ops.ones(v["S"]).T - v["a"]) - _outer(v))
                 ),
             ),
             Step(
@@ -767,9 +738,7 @@ VARIANTS: dict[str, Derivation] = {
             ),
             Step(
                 EXPAND,
-                lambda ops, v: _rank_one(
-                    ops, v, _m(ops, v)[2] @ (_m(ops, v)[0] + _m(ops, v)[1])
-                ),
+                lambda ops, v: _rank_one(ops, v, _m(ops, v)[2] @ (_m(ops, v)[0] + _m(ops, v)[1])),
             ),
             Step(
                 INVERSE,

@@ -11,13 +11,23 @@ from proofs.statements.causal import CAUSAL
 from proofs.statements.construction import CONSTRUCTION
 from proofs.statements.finetuning import FINETUNING
 from proofs.statements.linear_layer import LINEAR_LAYER
+from proofs.statements.model import Integers, Ops, Side, Statement, States, Step
+from proofs.statements.momentum import MOMENTUM
 from proofs.statements.optimisers import OPTIMISERS
 from proofs.statements.softmax import SOFTMAX
 from proofs.statements.variants import VARIANTS
-from proofs.statements.model import Integers, Ops, Side, Statement, States, Step
-from proofs.statements.momentum import MOMENTUM
 
-__all__ = ["CATALOGUE", "Integers", "Ops", "Side", "Statement", "States", "Step", "UnknownStatement", "by_id"]
+__all__ = [
+    "CATALOGUE",
+    "Integers",
+    "Ops",
+    "Side",
+    "Statement",
+    "States",
+    "Step",
+    "UnknownStatement",
+    "by_id",
+]
 
 
 class UnknownStatement(KeyError):

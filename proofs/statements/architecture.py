@@ -83,9 +83,7 @@ ARCHITECTURE: tuple[Statement, ...] = (
         source="Dai eq. 10-12 with the biases of GPT-2, OPT or XGLM",
         variables=_WEIGHTS | {"b_V": ("h", "1"), "b_K": ("h", "1")} | _TOKENS | {"q": ("h", "1")},
         lhs=lambda ops, v: _with_biases(ops, v, _all(ops, v, "X")),
-        rhs=lambda ops, v: (
-            _with_biases(ops, v, v["X"]) + _with_biases(ops, v, v["X_demo"])
-        ),
+        rhs=lambda ops, v: _with_biases(ops, v, v["X"]) + _with_biases(ops, v, v["X_demo"]),
         near_miss=lambda ops, v: (
             _with_biases(ops, v, v["X"])
             + attend(v["W_V"] @ v["X_demo"], v["W_K"] @ v["X_demo"], v["q"])
@@ -148,9 +146,7 @@ ARCHITECTURE: tuple[Statement, ...] = (
         rhs=lambda ops, v: (
             (v["V"] @ v["K"].T + v["V_demo"] @ v["K_demo"].T) @ ops.hcat(v["q_1"], v["q_2"])
         ),
-        near_miss=lambda ops, v: (
-            (v["V"] @ v["K"].T) @ ops.hcat(v["q_1"], v["q_2"])
-        ),
+        near_miss=lambda ops, v: (v["V"] @ v["K"].T) @ ops.hcat(v["q_1"], v["q_2"]),
         remark="The near miss forgets the demonstrations.",
     ),
     Statement(
@@ -177,8 +173,7 @@ ARCHITECTURE: tuple[Statement, ...] = (
         source="Press et al. 2108.12409; Dai eq. 10-12, relaxed",
         variables=_HEAD | {"b_demo": ("n", "1"), "b": ("m", "1")},
         lhs=lambda ops, v: (
-            _all(ops, v, "V")
-            @ (_all(ops, v, "K").T @ v["q"] + ops.vcat(v["b_demo"], v["b"]))
+            _all(ops, v, "V") @ (_all(ops, v, "K").T @ v["q"] + ops.vcat(v["b_demo"], v["b"]))
         ),
         rhs=lambda ops, v: (
             (attend(v["V"], v["K"], v["q"]) + v["V"] @ v["b"])
@@ -201,9 +196,7 @@ ARCHITECTURE: tuple[Statement, ...] = (
             @ (_all(ops, v, "K").T @ v["q"])
         ),
         rhs=lambda ops, v: _windowed(ops, v, "") + _windowed(ops, v, "_demo"),
-        near_miss=lambda ops, v: (
-            _windowed(ops, v, "") + attend(v["V_demo"], v["K_demo"], v["q"])
-        ),
+        near_miss=lambda ops, v: _windowed(ops, v, "") + attend(v["V_demo"], v["K_demo"], v["q"]),
         remark="It holds for any weights w, as of decayed or gated attention.",
     ),
     Statement(

@@ -85,8 +85,8 @@ CAUSAL: tuple[Statement, ...] = (
         lhs=lambda ops, v: ops.hcat(v["V_1"], v["V_2"]) @ ops.hcat(v["K_1"], v["K_2"]).T,
         rhs=lambda ops, v: ops.hcat(v["V_2"], v["V_1"]) @ ops.hcat(v["K_2"], v["K_1"]).T,
         near_miss=lambda ops, v: v["V_1"] @ v["K_1"].T - v["V_2"] @ v["K_2"].T,
-        remark="Exchanging neighbouring blocks of any sizes gives every order. The near miss counts "
-        "the second block against the first.",
+        remark="Exchanging neighbouring blocks of any sizes gives every order. The near miss "
+        "counts the second block against the first.",
     ),
     Statement(
         id="order-of-online-descent",

@@ -1,6 +1,6 @@
 """von Oswald et al. 2212.07677: weights with which linear self-attention is gradient descent.
 
-Tokens are [x; y]. Keys and queries see x, values see W0 x - y, and the output is added to the token.
+Tokens are [x; y]. Keys and queries see x, values see W0 x - y; the output is added to the token.
 """
 
 from typing import Any
@@ -71,12 +71,8 @@ def _trained(ops: Any, v: Any) -> Any:
 
 def _plus_plus(ops: Any, v: Any) -> Any:
     """One layer whose values also see -x: W_V = [[-beta I, 0], [0, -gamma I]]."""
-    top = ops.hcat(
-        -ops.scale(v["beta"], ops.identity(v["X"])), ops.zeros_like(v["X"] @ v["Y"].T)
-    )
-    low = ops.hcat(
-        ops.zeros_like(v["Y"] @ v["X"].T), -ops.scale(v["gamma"], ops.identity(v["Y"]))
-    )
+    top = ops.hcat(-ops.scale(v["beta"], ops.identity(v["X"])), ops.zeros_like(v["X"] @ v["Y"].T))
+    low = ops.hcat(ops.zeros_like(v["Y"] @ v["X"].T), -ops.scale(v["gamma"], ops.identity(v["Y"])))
     Z, P = ops.vcat(v["X"], v["Y"]), _select(ops, v)
     return Z + (ops.vcat(top, low) @ Z) @ ((P @ Z).T @ (P @ Z))
 

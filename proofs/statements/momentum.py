@@ -106,9 +106,7 @@ MOMENTUM: tuple[Statement, ...] = (
         source="Dai section 5, the formula after eq. 14",
         variables={"V": ("o", "n"), "m": ("o", "1")} | _ETA,
         lhs=_momentum_sum,
-        rhs=lambda ops, v: (
-            ops.scale(_grown(ops, v)["c"], v["m"]) + v["V"] @ _grown(ops, v)["C"].T
-        ),
+        rhs=lambda ops, v: ops.scale(_grown(ops, v)["c"], v["m"]) + v["V"] @ _grown(ops, v)["C"].T,
         near_miss=lambda ops, v: v["m"] + v["V"] @ ops.ones(v["V"]).T,
         remark="C holds the powers of eta. The near miss is the sum at eta = 1.",
     ),
@@ -128,9 +126,7 @@ MOMENTUM: tuple[Statement, ...] = (
         source="heavy-ball momentum on Dai eq. 11-12",
         variables=_PAIRS,
         lhs=_heavy_ball,
-        rhs=lambda ops, v: (
-            v["W"] + v["V"] @ ops.diag(_partial_sums(ops, v)["A"].T) @ v["K"].T
-        ),
+        rhs=lambda ops, v: v["W"] + v["V"] @ ops.diag(_partial_sums(ops, v)["A"].T) @ v["K"].T,
         near_miss=lambda ops, v: (
             v["W"] + v["V"] @ ops.diag(_partial_sums(ops, v)["F"].T) @ v["K"].T
         ),
@@ -152,9 +148,7 @@ MOMENTUM: tuple[Statement, ...] = (
         source="Dai section 5 against averaged values, for any attention weights p",
         variables={"V": ("o", "n"), "C": ("n", "n"), "p": ("n", "1"), "c": ("n", "1")},
         lhs=lambda ops, v: (v["V"] @ v["C"]) @ v["p"] - (v["V"] @ v["p"] + v["V"] @ v["c"]),
-        rhs=lambda ops, v: (
-            v["V"] @ ((v["C"] - ops.identity(v["C"])) @ v["p"] - v["c"])
-        ),
+        rhs=lambda ops, v: v["V"] @ ((v["C"] - ops.identity(v["C"])) @ v["p"] - v["c"]),
         near_miss=lambda ops, v: v["V"] @ (v["C"] @ v["p"] - v["c"]),
         remark="C averages the values, c holds what momentum attention adds. They agree for all "
         "values exactly where (C - I)p = c: with weights that fall as eta^(t-i), where attention "

@@ -247,8 +247,7 @@ STEPS: tuple[Statement, ...] = (
         lhs=lambda ops, v: _delta_step(ops, v, ops.scale(v["a"], v["S"])),
         rhs=lambda ops, v: ops.scale(v["a"], v["S"]) @ erase(ops, v) + write(ops, v),
         near_miss=lambda ops, v: (
-            ops.scale(v["a"], v["S"])
-            + ops.scale(v["b"], (v["v"] - v["S"] @ v["k"]) @ v["k"].T)
+            ops.scale(v["a"], v["S"]) + ops.scale(v["b"], (v["v"] - v["S"] @ v["k"]) @ v["k"].T)
         ),
         remark="The near miss is the next statement's update.",
     ),
@@ -259,8 +258,7 @@ STEPS: tuple[Statement, ...] = (
         variables=_PAIR | _A | _B,
         lhs=_penalised_delta,
         rhs=lambda ops, v: (
-            ops.scale(v["a"], v["S"])
-            + ops.scale(v["b"], (v["v"] - v["S"] @ v["k"]) @ v["k"].T)
+            ops.scale(v["a"], v["S"]) + ops.scale(v["b"], (v["v"] - v["S"] @ v["k"]) @ v["k"].T)
         ),
         near_miss=lambda ops, v: ops.scale(v["a"], v["S"]) @ erase(ops, v) + write(ops, v),
         assumes="b is not zero",
@@ -282,9 +280,7 @@ STEPS: tuple[Statement, ...] = (
         source="Liu et al. 2407.14207, theorem 3.1",
         variables=_PAIR | _B,
         lhs=longhorn,
-        rhs=lambda ops, v: (
-            v["S"] - ops.scale(v["b"], ops.grad(recall(ops, v), longhorn(ops, v)))
-        ),
+        rhs=lambda ops, v: v["S"] - ops.scale(v["b"], ops.grad(recall(ops, v), longhorn(ops, v))),
         near_miss=lambda ops, v: _delta_step(ops, v, v["S"]),
         assumes=_CAN_DIVIDE,
         remark="The near miss is the explicit step, DeltaNet.",
@@ -354,9 +350,7 @@ LAYERS: tuple[Statement, ...] = (
             ops.scale(_decay_weights(ops, v)["c"], v["W"])
             + v["V"] @ ops.diag(_decay_weights(ops, v)["A"].T) @ v["K"].T
         ),
-        near_miss=lambda ops, v: (
-            v["W"] + v["V"] @ ops.diag(v["beta"].T) @ v["K"].T
-        ),
+        near_miss=lambda ops, v: v["W"] + v["V"] @ ops.diag(v["beta"].T) @ v["K"].T,
         remark="The near miss does not decay.",
     ),
     Statement(
@@ -391,15 +385,14 @@ LAYERS: tuple[Statement, ...] = (
         near_miss=lambda ops, v: (
             v["W"] - ops.scale(v["eta"], (v["W"] @ v["K"] - v["V"]) @ v["K"].T)
         ),
-        remark="Its loss has no one half, so the errors count twice. The near miss forgets that, and "
-        "takes all of them at the start.",
+        remark="Its loss has no one half, so the errors count twice. The near miss forgets "
+        "that, and takes all of them at the start.",
     ),
     Statement(
         id="titans-dual",
         title="Titans is gradient descent with momentum and weight decay, and has its dual form",
         source="Behrouz et al. 2501.00663, eq. 13-14, with a linear memory",
-        variables=_TOKENS
-        | {"alpha": ("1", "n"), "eta": ("1", "n"), "theta": ("1", "n")},
+        variables=_TOKENS | {"alpha": ("1", "n"), "eta": ("1", "n"), "theta": ("1", "n")},
         lhs=lambda ops, v: _titans(ops, v, False)["M"],
         rhs=lambda ops, v: _share_and_errors(ops, v, _titans(ops, v, True)),
         near_miss=lambda ops, v: v["W"] + _titans(ops, v, True)["E"] @ v["K"].T,
