@@ -157,12 +157,12 @@ def run_proofs(ids: list[str] | None, latex: Path | None = None) -> None:
     from empirical.display import TerminalReporter
     from empirical.jsonfile import write_text
     from proofs.prove import as_claimed, prove
-    from proofs.statements import CATALOGUE, UnknownStatement, by_id
+    from proofs.statements import EVERYTHING, UnknownStatement, any_by_id
     from proofs.tex import document
 
     console = Console()
     try:
-        chosen = [by_id(name) for name in ids] if ids else list(CATALOGUE)
+        chosen = [any_by_id(name) for name in ids] if ids else list(EVERYTHING)
     except UnknownStatement as error:
         raise UserError(str(error.args[0])) from None
     verdicts = []

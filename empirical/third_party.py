@@ -13,7 +13,6 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,13 @@ from typing import Any
 import torch
 
 from dualform.testing import (
-    CHECKS, ConformanceError, Convention, Finding, Implementation, Uninformative, checks_of,
+    CHECKS,
+    ConformanceError,
+    Convention,
+    Finding,
+    Implementation,
+    Uninformative,
+    checks_of,
 )  # fmt: skip
 from empirical.third_party_cases import CASES, NOT_RUN, Case
 from empirical.third_party_findings import FINDINGS, Found
@@ -60,8 +65,11 @@ def loaded(path: str) -> Callable[..., Any]:
             if error.name is None or not name.startswith(error.name):
                 raise
             continue
-        found: Callable[..., Any] = reduce(getattr, parts[end:], module)
-        return found
+        found: Any = module
+        for part in parts[end:]:
+            found = getattr(found, part)
+        made: Callable[..., Any] = found
+        return made
     raise ModuleNotFoundError(f"expected a module on the path {path!r}, got none", name=parts[0])
 
 
@@ -75,10 +83,8 @@ def judged(case: Case) -> Row:
         call = case.adapter(loaded(case.function))
     except (ImportError, AttributeError) as error:
         return replace(row, message=f"{type(error).__name__}: {error}")
-    plain = Implementation(
-        call=call, convention=Convention(axes=_axes(case)), **_plain(case, call)
-    )
-    declared = replace(plain, convention=Convention(axes=_axes(case), **case.convention))
+    plain = Implementation(call=call, convention=Convention(axes=case.axes), **case.plain)
+    declared = replace(plain, convention=Convention(axes=case.axes, **case.convention))
     first = _violation("output", plain, case.rule)
     passed, failed, message = _all_checks(declared, case.rule)
     row = replace(row, passed=passed, failed=failed, message=message)
@@ -95,14 +101,6 @@ def judged(case: Case) -> Row:
 
 
 REFUSED = "an answer for these inputs does not hold"  # it raised
-
-
-def _axes(case: Case) -> Any:
-    return case.axes
-
-
-def _plain(case: Case, call: Callable[..., Any]) -> dict[str, Any]:
-    return dict(case.plain)
 
 
 def _version(package: str) -> str:
@@ -123,7 +121,9 @@ def _violation(check: str, of: Implementation, rule: str) -> Finding | None:
 
 
 def _all_checks(of: Implementation, rule: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    passed, failed, message = [], [], ""
+    passed: list[str] = []
+    failed: list[str] = []
+    message = ""
     for check in checks_of(of, rule):
         finding = _violation(check, of, rule)
         (passed if finding is None else failed).append(check)
@@ -137,8 +137,9 @@ def page(rows: Sequence[Row], found: Sequence[Found]) -> str:
     lines = [
         "# The conformance kit on other packages",
         "",
-        "Made by `python -m empirical.third_party --out docs/results/third-party`; one row alone by "
-        "adding `--only PART_OF_ITS_NAME`. Versions: " + ", ".join(versions)
+        "Made by `python -m empirical.third_party --out docs/results/third-party`; one row alone "
+        "by adding `--only PART_OF_ITS_NAME`. Versions: "
+        + ", ".join(versions)
         + f"; torch {torch.__version__.partition('+')[0]}.",
         "",
         "A function is first called with nothing declared but its axes and names; the hint is what "
@@ -152,7 +153,9 @@ def page(rows: Sequence[Row], found: Sequence[Found]) -> str:
         checks = ", ".join(r.passed) + (f"; **not** {', '.join(r.failed)}" if r.failed else "")
         name = f"`{r.function}`" + (f" ({r.note})" if r.note else "")
         cells = [r.package, name, r.rule, r.verdict, r.convention, r.hint, checks or r.message]
-        lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
+        lines.append(
+            "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+        )
     lines += ["", "## Violations", ""]
     for r in rows:
         if r.failed:

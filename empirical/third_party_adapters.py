@@ -94,7 +94,7 @@ def scan(f: Function) -> Function:
     def call(q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
         writes = (v.unsqueeze(-1) * k.unsqueeze(-2)).flatten(0, 1)
         gates = decay.unsqueeze(-2).flatten(0, 1).expand_as(writes).contiguous()
-        states = f(gates, writes).unflatten(0, q.shape[:2])
+        states = f(gates, writes).reshape(*q.shape[:2], *writes.shape[1:])
         return (states @ q.unsqueeze(-1)).squeeze(-1), states[..., -1, :, :]
 
     return call
@@ -130,7 +130,7 @@ def neural_memory(f: Function) -> Function:
         q: Tensor, k: Tensor, v: Tensor, *, alpha: Tensor, eta: Tensor, theta: Tensor
     ) -> Tensor:
         rows = [one_memory(f, *part) for part in _heads(q, k, v, alpha, eta, theta)]
-        return torch.stack(rows).unflatten(0, q.shape[:2])
+        return torch.stack(rows).reshape(v.shape)
 
     return call
 

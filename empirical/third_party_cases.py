@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from dualform.testing.conventions import Axes
 from empirical import third_party_adapters as adapt
 
 FLA, TRANSFORMERS = "fla-core", "transformers"
@@ -35,7 +36,7 @@ class Case:
     rule: str
     adapter: Callable[..., Any] = _as_it_is
     plain: Mapping[str, Any] = field(default_factory=dict)
-    axes: str = "time head"
+    axes: Axes = "time head"
     convention: Mapping[str, Any] = field(default_factory=dict)
     expected: str = ""
     note: str = ""

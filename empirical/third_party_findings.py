@@ -37,23 +37,25 @@ class _Token:
 
 def _token() -> _Token:
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *s: torch.randn(*s, generator=generator)  # noqa: E731
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
     q, k, v = (draw(1, 1, 1, 4) for _ in range(3))
     return _Token(
         q=q, k=k, v=v, w=1 + 0.1 * draw(1, 4), b=0.1 * draw(1, 4), M=draw(1, 1, 4, 4)
     )  # fmt: skip
 
 
-def _loss(t: _Token, M: Tensor) -> Tensor:
-    """|w LN(k M) + b - (v - k)|^2 in float64."""
+def _loss(t: _Token, M: Tensor, bias: Tensor | float = 0.0) -> Tensor:
+    """|w LN(k M + bias) + b - (v - k)|^2 in float64."""
     k, v, w, b = (x.double().reshape(4) for x in (t.k, t.v, t.w, t.b))
-    y = torch.nn.functional.layer_norm(k @ M, (4,), w, b, eps=1e-6)
+    y = torch.nn.functional.layer_norm(k @ M + bias, (4,), w, b, eps=1e-6)
     return ((y - (v - k)) ** 2).sum()
 
 
 def _gradient(t: _Token) -> Tensor:
-    M = t.M[0, 0].double().requires_grad_()
-    (made,) = torch.autograd.grad(_loss(t, M), M)
+    made: Tensor = torch.func.grad(lambda M: _loss(t, M))(t.M[0, 0].double())
     return made
 
 
@@ -71,7 +73,7 @@ def _differences(t: _Token) -> Tensor:
 
 
 def _row(name: str, x: Tensor) -> str:
-    return f"{name:<34}" + " ".join(f"{float(a):>10.4f}" for a in x.reshape(-1, 4)[0])
+    return f"{name:<36}" + " ".join(f"{float(a):>10.4f}" for a in x.reshape(-1, 4)[0])
 
 
 def _titans(t: _Token, *, chunk: int = 1, alpha: float = TINY, eta: float = TINY) -> Tensor:
@@ -125,7 +127,9 @@ def titans_step() -> Found:
 def titans_padding() -> Found:
     """The final state of fla's Titans reference after padding."""
     t = _token()
-    rows = [
+    step = _titans(t) - t.M
+    rows = [_row("(1 - alpha) M + step", 0.75 * t.M + step)]
+    rows += [
         _row(f"final state, chunk_size={c}", _titans(t, chunk=c, alpha=0.25, eta=0.5))
         for c in (1, 2, 4)
     ]
@@ -143,7 +147,10 @@ def titans_padding() -> Found:
 def ttt_padding() -> Found:
     """The final bias of fla's TTT reference after padding."""
     t = _token()
-    rows = [_row(f"final bias, mini_batch_size={c}", _ttt(t, chunk=c)[1]) for c in (1, 2, 4)]
+    bias = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(_loss(t, t.M[0, 0].double(), bias) / 2, bias)
+    rows = [_row("autograd: - rate d(loss / 2)/d bias", -RATE * slope)]
+    rows += [_row(f"final bias, mini_batch_size={c}", _ttt(t, chunk=c)[1]) for c in (1, 2, 4)]
     return Found(
         title="fla.ops.ttt.naive: the final bias depends on padding (wrong)",
         text="As above for `chunk_ttt_linear_ref`: padded tokens have zero keys, which keeps the "
@@ -160,13 +167,47 @@ def ttt_queries() -> Found:
     _ttt(t, q=q)
     return Found(
         title="fla.ops.ttt.naive: queries are changed in place (wrong)",
-        text="`ttt_linear` scales q in place. For float32 queries whose length is a multiple of the "
-        "mini-batch no copy was made, and the caller's own tensor is scaled by d^(-1/2) at every "
-        "call. By one command: `python -m empirical.third_party --only ttt_queries`.",
+        text="`ttt_linear` scales q in place. For float32 queries whose length is a multiple of "
+        "the mini-batch no copy was made, and the caller's own tensor is scaled by d^(-1/2) at "
+        "every call. By one command: `python -m empirical.third_party --only ttt_queries`.",
         measured="\n".join([_row("q before", t.q), _row("q after", q)]),
     )
 
 
+def comba_references() -> Found:
+    """The two Comba references of fla on the same two tokens."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 1, 4, generator=generator) for _ in range(3))
+    gates = {"beta": torch.full((1, 2, 1), 0.5), "g": torch.full((1, 2, 1), 0.25).log()}
+    rows = []
+    for name in ("naive_recurrent_comba", "naive_chunk_comba"):
+        o, _ = _fla("comba.naive", name)(q, k, v, p=k, **gates)
+        rows.append(_row(f"{name}, o_2", o[0, 1]))
+    decayed, undecayed = _two_tokens(q, k, v)
+    rows += [_row("residual of the decayed state", decayed)]
+    rows += [_row("residual of the undecayed state", undecayed)]
+    return Found(
+        title="fla.ops.comba.naive: the two references compute two rules (one of them is wrong)",
+        text="`naive_recurrent_comba` decays the state and then reads it along p for the residual; "
+        "`naive_chunk_comba` reads it before it decays, a S + b (v - S p) k^T. The package's "
+        "kernels (read, not run) do as the chunked reference does. The third and fourth row are "
+        "both rules in float64, written out. By one command: "
+        "`python -m empirical.third_party --only comba`.",
+        measured="\n".join(rows),
+    )
+
+
+def _two_tokens(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """o_2 for a = 1/4, b = 1/2 and queries scaled by d^(-1/2): residual of aS, residual of S."""
+    (k1, k2), (v1, v2) = (x.double().reshape(2, 4) for x in (k, v))
+    read = q.double().reshape(2, 4)[1] / 2
+    S = 0.5 * torch.outer(v1, k1)
+    answers = [
+        (0.25 * S + 0.5 * torch.outer(v2 - kept * S @ k2, k2)) @ read for kept in (0.25, 1.0)
+    ]
+    return answers[0], answers[1]
+
+
 FINDINGS: tuple[Callable[[], Found], ...] = (
-    titans_step, titans_padding, ttt_padding, ttt_queries,
+    comba_references, titans_step, titans_padding, ttt_padding, ttt_queries,
 )  # fmt: skip

@@ -8,8 +8,9 @@ from typing import Any
 import sympy as sp
 
 from proofs.derivations import DERIVATIONS
+from proofs.facts import LEMMAS, REFUTED, Lemma
 from proofs.induction import check
-from proofs.statements import Side, Statement
+from proofs.statements import Fact, Side, Statement
 from proofs.steps import Part, WrongStep
 from proofs.symbolic import ExplicitOps, GradientDisagreement
 from proofs.terms import ShapeError
@@ -19,7 +20,7 @@ from proofs.terms import ShapeError
 class Verdict:
     """`status` is proved(all sizes), refuted(witness) or undecided.
 
-    `parts` are the checked chains of a proof; `seconds` the time it took.
+    `parts` are the checked chains of a proof, or `lemmas` those of a fact; `seconds` the time.
     """
 
     id: str
@@ -27,19 +28,41 @@ class Verdict:
     detail: str
     seconds: float
     parts: tuple[Part, ...] = ()
+    lemmas: tuple[Lemma, ...] = ()
 
 
-def as_claimed(statement: Statement, verdict: Verdict) -> bool:
+def as_claimed(statement: Statement | Fact, verdict: Verdict) -> bool:
     """Whether the verdict is what the catalogue claims; undecided never is."""
     wanted = "proved(all sizes)" if statement.claim == "true" else "refuted(witness)"
     return verdict.status == wanted
 
 
-def prove(statement: Statement, rhs: Side | None = None) -> Verdict:
+def prove_fact(fact: Fact) -> Verdict:
+    """Check every lemma of a fact, or a false one's value at its witness."""
+    start = time.perf_counter()
+    lemmas = LEMMAS.get(fact.id, ())
+    if fact.claim == "false":
+        value, claimed = REFUTED[fact.id]
+        found = sp.nsimplify(value())
+        status = "undecided" if found == claimed else "refuted(witness)"
+        detail = f"the value is {found} at the witness"
+    else:
+        wrong = [i for i, lemma in enumerate(lemmas, 1) if not lemma.check()]
+        status = "undecided" if wrong or not lemmas else "proved(all sizes)"
+        detail = f"lemma {wrong[0]} of {fact.id} does not hold" if wrong else "; ".join(
+            lemma.why for lemma in lemmas
+        )  # fmt: skip
+    seconds = time.perf_counter() - start
+    return Verdict(id=fact.id, status=status, detail=detail, seconds=seconds, lemmas=lemmas)
+
+
+def prove(statement: Statement | Fact, rhs: Side | None = None) -> Verdict:
     """Prove a true claim for all sizes, or refute a false one by its witness.
 
     `rhs` takes the place of the statement's own right side, as its near miss does in tests.
     """
+    if isinstance(statement, Fact):
+        return prove_fact(statement)
     start = time.perf_counter()
     parts: tuple[Part, ...] = ()
     if statement.claim == "false":

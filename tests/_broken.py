@@ -102,9 +102,7 @@ def half_gradient(
     return _loop(step, q, k, v, alpha, eta, theta)[0]
 
 
-def chunk_forgets_decay(
-    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, chunk: int = 64
-) -> Tensor:
+def chunk_forgets_decay(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, chunk: int = 64) -> Tensor:
     """Chunked decay whose carried state is read without the decay since the chunk began."""
     S = k.new_zeros(*k.shape[:-2], v.shape[-1], k.shape[-1])
     outputs = []
@@ -146,7 +144,8 @@ def momentum_inside(q: Tensor, k: Tensor, v: Tensor, eta: float) -> Tensor:
         summed.append(w)
     scores = q @ k.mT * q.shape[-1] ** -0.5
     past = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-    return scores.masked_fill(~past, -torch.inf).softmax(-1) @ torch.stack(summed, -2)
+    weights: Tensor = scores.masked_fill(~past, -torch.inf).softmax(-1)
+    return weights @ torch.stack(summed, -2)
 
 
 def shared_batch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -174,7 +173,8 @@ BROKEN = [
     Broken(title="Gradient of half the square", claims="titans", check="output",
            call=half_gradient, hint="without the factor 2"),
     Broken(title="A chunk that forgets the decay of the carried state", claims="scalar_decay",
-           check="output", call=chunk_forgets_decay, hint="outputs agree with the declared rule", more=SINGLE),
+           check="output", call=chunk_forgets_decay,
+           hint="outputs agree with the declared rule", more=SINGLE),
     Broken(title="A given state that the outputs ignore", claims="delta_rule",
            check="state passing", call=ignores_state, hint="outputs agree with the declared rule"),
     Broken(title="No gradient through the residual", claims="delta_rule", check="gradients",

@@ -31,9 +31,7 @@ def output(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
     given = problem(variant, of, case)
     made = answer(of, given, case, identity.name)
     want, room = expected(variant, given, of), allowed(variant, given, of, case.dtype, case.chunk)
-    return [
-        compare(made.o, want.o, room.o.error, place="o", identity=identity, case=case, of=of)
-    ]
+    return [compare(made.o, want.o, room.o.error, place="o", identity=identity, case=case, of=of)]
 
 
 def final_state(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:

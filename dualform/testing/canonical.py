@@ -35,9 +35,9 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """o [B, H, T, d_v] and the final state."""
+    """o [B, H, T, d_v], a tensor or a bounded array, and the final state."""
 
-    o: Array
+    o: Any
     state: Any
 
 

@@ -14,6 +14,7 @@ from dualform.testing.hunting import EXAMPLES, Body, Report, domain_of, generic,
 from dualform.testing.implementation import Implementation, as_implementation
 from dualform.testing.messages import ConformanceError, Unusable
 from dualform.testing.problems import answer, problem
+from dualform.testing.reference import expected, mapped
 from dualform.variants import VARIANTS, Variant
 from dualform.variants.layout import leaves
 
@@ -153,8 +154,6 @@ def _returns_state(of: Implementation, rule: Variant) -> bool:
 def rule_leaves(rule: Variant, of: Implementation) -> list[Any]:
     """The leaves of the rule's own state on a generic example."""
     given = problem(rule, of, generic(of, 5))
-    from dualform.testing.reference import expected
-
     return leaves(expected(rule, given, of).state)
 
 
@@ -168,8 +167,6 @@ def _differentiable(of: Implementation, rule: Variant) -> bool:
         return False
     case = generic(of, 5)
     given = problem(rule, of, case)
-    from dualform.testing.reference import mapped
-
     try:
         free = mapped(given, lambda x: x.detach().requires_grad_())
         return bool(answer(of, free, case, rule.name).o.requires_grad)

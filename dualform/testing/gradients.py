@@ -35,7 +35,6 @@ from dualform.testing.reference import CHUNK, computing_type, mapped, roundings
 from dualform.variants import Variant
 from dualform.variants import arithmetic as A
 
-
 FACTORS = ("decay", "gamma", "eta", "alpha")  # gates whose products decay a state
 
 
@@ -70,13 +69,11 @@ def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreemen
     return found
 
 
-def _through_logarithms(
-    of: Implementation, given: Inputs, A_q: Tensor
-) -> dict[str, Tensor]:
+def _through_logarithms(of: Implementation, given: Inputs, A_q: Tensor) -> dict[str, Tensor]:
     """What paths through sums of logarithms add to A, for each gate that is a product's factor."""
     groups, tokens = given.k.shape[1:3]
     each = (given.q.detach().double().abs() * A_q).sum((-2, -1))
-    every = 2 * (tokens + 1) * each.unflatten(1, (groups, -1)).sum(-1)
+    every = 2 * (tokens + 1) * each.reshape(len(each), groups, -1).sum(-1)
     made = {}
     for name, gate in given.gates.items():
         if name not in FACTORS:

@@ -51,8 +51,9 @@ def neighbours(convention: Convention, variant: Variant) -> Iterator[tuple[str, 
                 continue
             gates: Any = {**convention.gates, gate: meaning}
             words = GATE_WORDS[meaning].format(gate, gate)
-            yield f"{words}: Convention(gates={{{gate!r}: {meaning!r}}})", replace(
-                convention, gates=gates
+            yield (
+                f"{words}: Convention(gates={{{gate!r}: {meaning!r}}})",
+                replace(convention, gates=gates),
             )
     if convention.normaliser is None:
         yield (

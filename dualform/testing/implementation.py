@@ -104,7 +104,9 @@ class Implementation:
                 "wrap the function"
             )
         state = parts[1] if len(parts) > 1 else None
-        return Outputs(o=get(parts[0]), state=None if state is None else on_leaves(self._turned, state))
+        return Outputs(
+            o=get(parts[0]), state=None if state is None else on_leaves(self._turned, state)
+        )
 
     def _turned(self, leaf: Tensor) -> Tensor:
         """A state leaf to or from their axes."""
@@ -121,15 +123,22 @@ class Implementation:
                 named = {self.names.get(n, n): x[b, g] for n, x in given.gates.items()}
                 tokens = [given.q[b, h], given.k[b, g], given.v[b, g]]
                 one = None if given.state is None else on_leaves(lambda s: s[b, g], given.state)  # noqa: B023
-                part = Inputs(q=given.q, k=given.k, v=given.v, gates={}, state=one, options=given.options)
+                part = Inputs(
+                    q=given.q, k=given.k, v=given.v, gates={}, state=one, options=given.options
+                )
                 answers.append(self._called(tokens, named, part, chunk, lambda t: t))
         shape = (batch, heads)
-        o = torch.stack([a.o for a in answers]).unflatten(0, shape)
+        o = _stacked([a.o for a in answers], shape)
         if repeat > 1 or answers[0].state is None:
             return Outputs(o=o, state=None)
         by_leaf = zip(*(leaves(a.state) for a in answers), strict=True)
-        turned = iter([torch.stack(list(part)).unflatten(0, shape) for part in by_leaf])
+        turned = iter([_stacked(list(part), shape) for part in by_leaf])
         return Outputs(o=o, state=on_leaves(lambda s: next(turned), answers[0].state))
+
+
+def _stacked(parts: list[Tensor], shape: tuple[int, int]) -> Tensor:
+    """[B H tensors] to [B, H, ...]."""
+    return torch.stack(parts).reshape(*shape, *parts[0].shape)
 
 
 def _axes(axes: Axes) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:

@@ -12,6 +12,7 @@ from dualform.testing.canonical import Inputs, Outputs, given_for, on_leaves
 from dualform.testing.cases import Case, draw_qkv, laid_out
 from dualform.testing.implementation import Implementation
 from dualform.testing.messages import ConformanceError, Finding
+from dualform.testing.reference import expected
 from dualform.variants import Variant
 from dualform.variants.layout import computing_type, leaves
 
@@ -54,8 +55,6 @@ def _state(variant: Variant, of: Implementation, case: Case) -> Any:
     """Where the slow twin is after three other tokens."""
     if not case.from_state:
         return None
-    from dualform.testing.reference import expected  # noqa: PLC0415 - it needs problems' inputs
-
     before = {**vars(case), "seed": case.seed + 2, "tokens": 3, "from_state": False}
     other = problem(variant, of, Case(**before))
     end = expected(variant, other, of).state

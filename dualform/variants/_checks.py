@@ -98,7 +98,7 @@ def check_range(name: str, gate: Array, allowed: Range) -> None:
     data = gate if bounded is None else bounded.value
     if torch.compiler.is_compiling() or data.device.type != "cpu" or not data.numel():
         return
-    if torch._C._functorch.is_functorch_wrapped_tensor(data):
+    if torch._C._functorch.is_functorch_wrapped_tensor(data):  # no public question asks this
         return
     low, high = (float(x) for x in torch.aminmax(data.detach()))
     if not (allowed[0] <= low and high <= allowed[1]):  # NaN fails both

@@ -17,7 +17,7 @@ from dualform.variants.solve import eliminate, solve_positive
 
 
 class MesaState(NamedTuple):
-    """G [..., G, d_v, d_k] and H [..., G, d_k, d_k]."""
+    """G [..., G, d_v, d_k] and H [..., G, d_k, d_k], which is symmetric positive semidefinite."""
 
     G: Array
     H: Array

@@ -3,7 +3,7 @@
 D[t, i] = a_{i+1} ... a_t for i <= t. A pair whose tokens lie in the two halves of a block meets at
 its middle: D[t, i] = (a_mid ... a_t) (a_{i+1} ... a_{mid-1}). So halves are joined by one product
 of matrices a level, log2(C) levels; every factor is a product of gates, at most 1 when the gates
-are. A decay of 0 is a factor like any other, nothing overflows, and what underflows was negligible.
+are. A decay of 0 is a factor like any other, nothing overflows, and underflow is part of the bound.
 """
 
 from __future__ import annotations

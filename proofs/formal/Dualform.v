@@ -31,6 +31,10 @@ Lemma rzeroE : 0 = rzero. Proof. by []. Qed.
 Lemma roneE : 1 = rone. Proof. by []. Qed.
 Lemma twiceE (x : R) : x *+ 2 = radd x x. Proof. by rewrite mulr2n. Qed.
 
+(* `ring` looks for its ring in the first side of the goal, which therefore has to be a sum. *)
+Lemma with_zero (x y : R) : radd x rzero = radd y rzero -> x = y.
+Proof. by rewrite /radd /rzero !addr0. Qed.
+
 (* The number in a 1 x 1 matrix. *)
 Definition sc (c : 'M[R]_1) : R := c ord0 ord0.
 (* <A, B> *)
@@ -269,7 +273,9 @@ Lemma traceE n (A : 'M[R]_n) i j : trace A i j = \tr A.
 Proof. by rewrite !ord1 /trace mxE eqxx. Qed.
 Lemma mapE f m n (A : 'M[R]_(m,n)) i j : map_mx f A i j = f (A i j) :> R.
 Proof. by rewrite mxE. Qed.
-Definition entry_rules := (addE, oppE, zeroE, scaleE, timesE, onesE, causalE,
+Lemma identityE i j : (1%:M : 'M[R]_1) i j = rone.
+Proof. by rewrite !ord1 mxE eqxx. Qed.
+Definition entry_rules := (identityE, addE, oppE, zeroE, scaleE, timesE, onesE, causalE,
   causal_newest_firstE, outerE, diagME, MdiagE, traceE).
 Lemma tr_entry m n (A : 'M[R]_(m,n)) i j : A^T i j = A j i. Proof. by rewrite mxE. Qed.
 Lemma outer_first m n p (c : 'M[R]_(m,1)) (r : 'M[R]_(1,n)) (A : 'M[R]_(n,p)) :
@@ -339,11 +345,23 @@ Ltac by_blocks :=
   | |- row_mx _ _ = row_mx _ _ => congr (row_mx _ _)
   end.
 
+(* The same type in one spelling, as `ring` compares by spelling. *)
+Ltac one_type :=
+  repeat match goal with
+  | |- context [GRing.Ring.sort (GRing.ComRing.ringType ?R)] =>
+    change (GRing.Ring.sort (GRing.ComRing.ringType R)) with (GRing.ComRing.sort R)
+  | |- context [GRing.Zmodule.sort (GRing.ComRing.zmodType ?R)] =>
+    change (GRing.Zmodule.sort (GRing.ComRing.zmodType R)) with (GRing.ComRing.sort R)
+  | |- context [GRing.Zmodule.sort (GRing.Ring.zmodType (GRing.ComRing.ringType ?R))] =>
+    change (GRing.Zmodule.sort (GRing.Ring.zmodType (GRing.ComRing.ringType R)))
+      with (GRing.ComRing.sort R)
+  end.
+
 Ltac ring_equal :=
   rewrite ?(raddE, rmulE, roppE, twiceE, rzeroE, roneE);
-  match goal with |- @eq _ ?x ?y => change (@eq (GRing.ComRing.sort _) x y) end; ring.
+  one_type; apply: with_zero; ring.
 
-(* A number k^T M q is also q^T M^T k: keep one of the two. *)
+(* A number k^T M q is also q^T M^T k: where the goal has both, keep one. *)
 Ltac one_of_transposes :=
   repeat match goal with
   | |- context [fun_of_matrix (@mulmx ?R ?m ?n ?p ?A ?B) ord0 ord0] =>
@@ -352,17 +370,28 @@ Ltac one_of_transposes :=
     rewrite ?(trmx_mul, trmxK, mulmxA, tr_diag, map_tr) in E;
     match type of E with
     | ?left = ?right =>
-      match goal with |- context [left] => progress rewrite E; clear E end
+      match goal with |- context [right] => progress rewrite E; clear E end
     end
   end.
 
+(* Rows of numbers as columns. *)
+Ltac rows_as_columns :=
+  repeat match goal with
+  | |- context [fun_of_matrix (@mulmx ?R 1 ?n ?p ?A ?B) ord0 ?j] =>
+    lazymatch p with 1 => fail | _ => rewrite (row_entry A B j) end
+  end.
+
+Ltac open_entries :=
+  rewrite ?outer_first ?entry_rules ?tr_entry ?product_rules ?entrywise_rules ?outer_first
+    ?entry_rules ?tr_entry; rows_as_columns;
+  rewrite ?product_rules ?entrywise_rules ?outer_first ?entry_rules ?tr_entry.
+
 Ltac entries :=
   let i := fresh "i" in let j := fresh "j" in
-  apply/matrixP=> i j; rewrite /sc ?(ord1 i) ?(ord1 j) ?outer_first ?entry_rules ?tr_entry
-    ?row_entry ?product_rules ?entrywise_rules ?outer_first ?entry_rules ?tr_entry.
+  apply/matrixP=> i j; rewrite /sc ?(ord1 i) ?(ord1 j); open_entries.
 
 Ltac finite_algebra :=
-  rewrite ?[sc _]/sc; multiply_out; by_blocks; entries; try one_of_transposes; ring_equal.
+  rewrite /sc; multiply_out; by_blocks; entries; try one_of_transposes; ring_equal.
 
 (* The expansion of a scalar at U + t H; H is the direction. *)
 Ltac to_direction H :=
@@ -379,5 +408,5 @@ Ltac to_direction H :=
       rewrite (innerC C A) end end
   end.
 Ltac expansion H :=
-  rewrite ?[sc _]/sc; multiply_out; rewrite ?inner_rules;
-  repeat (progress (to_direction H; multiply_out; rewrite ?inner_rules)); ring_equal.
+  rewrite /sc; multiply_out; rewrite ?inner_rules ?entry_rules;
+  repeat (progress (to_direction H; multiply_out; rewrite ?inner_rules)); open_entries; ring_equal.

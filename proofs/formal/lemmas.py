@@ -163,7 +163,8 @@ def _gradient(name: str, bound: Term, body: Term) -> str:
             "Section Gradient.",
             f"Variable R : {_ring((body,))}.",
             "Add Ring R_ring : (ring_of R).",
-            f"Lemma {name} {' '.join(losses)} {binders} (t' : R) :",
+            *([f"Variables {' '.join(losses)}."] if losses else []),
+            f"Lemma {name} {binders} (t' : R) :",
             f"  {moved_text}",
             f"  = {printer.scalar(body, doubled=doubled)}",
             f"    + t' * ({slope})",
@@ -229,7 +230,8 @@ def _direct(statement: Statement, left: Term, right: Term) -> tuple[str, tuple[s
         "Section Statement.",
         f"Variable R : {_ring((left, right))}.",
         "Add Ring R_ring : (ring_of R).",
-        f"Lemma {name} {_opaque((left, right))} {binders} :",
+        *([f"Variables {opaque}."] if (opaque := _opaque((left, right))) else []),
+        f"Lemma {name} {binders} :",
         f"{hypotheses}  {printer.term(left)}",
         f"  = {printer.term(right)}.",
         f"Proof. {'inverse_algebra' if units else 'finite_algebra'}. Qed.",
@@ -269,7 +271,7 @@ class _Recurrence:
     @property
     def width(self) -> str:
         """The sizes of the blocks."""
-        return "(fun=> 1)" if self.single else "w'"
+        return "(fun=> 1%N)" if self.single else "w'"
 
     def printer(self, t: str) -> Printer:
         """A printer of trees about the examples of the first `t` blocks."""

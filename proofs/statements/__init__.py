@@ -9,6 +9,7 @@ from proofs.statements.architecture import ARCHITECTURE
 from proofs.statements.attention import ATTENTION
 from proofs.statements.causal import CAUSAL
 from proofs.statements.construction import CONSTRUCTION
+from proofs.statements.facts import FACTS, Fact
 from proofs.statements.finetuning import FINETUNING
 from proofs.statements.linear_layer import LINEAR_LAYER
 from proofs.statements.model import Integers, Ops, Side, Statement, States, Step
@@ -19,6 +20,9 @@ from proofs.statements.variants import VARIANTS
 
 __all__ = [
     "CATALOGUE",
+    "EVERYTHING",
+    "FACTS",
+    "Fact",
     "Integers",
     "Ops",
     "Side",
@@ -48,14 +52,28 @@ CATALOGUE: tuple[Statement, ...] = (
 )
 
 
+EVERYTHING: tuple[Statement | Fact, ...] = (*CATALOGUE, *FACTS)
+
+
 def by_id(name: str) -> Statement:
-    """The statement called `name`.
+    """The statement of matrix algebra called `name`.
 
     Raises:
         UnknownStatement: listing the known ids.
     """
-    for statement in CATALOGUE:
+    found = any_by_id(name, CATALOGUE)
+    assert isinstance(found, Statement), "the catalogue holds nothing else"
+    return found
+
+
+def any_by_id(name: str, among: tuple[Statement | Fact, ...] = EVERYTHING) -> Statement | Fact:
+    """The statement or fact of analysis called `name`.
+
+    Raises:
+        UnknownStatement: listing the known ids.
+    """
+    for statement in among:
         if statement.id == name:
             return statement
-    known = ", ".join(s.id for s in CATALOGUE)
+    known = ", ".join(s.id for s in among)
     raise UnknownStatement(f"expected one of {known}; got {name!r}; run `dualform prove` for all")
