@@ -131,7 +131,7 @@ def _all_checks(of: Implementation, rule: str) -> tuple[tuple[str, ...], tuple[s
     return tuple(passed), tuple(failed), message
 
 
-def page(rows: Sequence[Row], found: Sequence[Found]) -> str:
+def page(rows: Sequence[Row], found: Sequence[Found], torch_version: str) -> str:
     """The Markdown of the results."""
     versions = sorted({f"{r.package} {r.version}" for r in rows})
     lines = [
@@ -140,7 +140,7 @@ def page(rows: Sequence[Row], found: Sequence[Found]) -> str:
         "Made by `python -m empirical.third_party --out docs/results/third-party`; one row alone "
         "by adding `--only PART_OF_ITS_NAME`. Versions: "
         + ", ".join(versions)
-        + f"; torch {torch.__version__.partition('+')[0]}.",
+        + f"; torch {torch_version}.",
         "",
         "A function is first called with nothing declared but its axes and names; the hint is what "
         "the kit then says about it. After that its conventions are declared and every check that "
@@ -188,8 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(found[-1].title, found[-1].measured, sep="\n", flush=True)
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "README.md").write_text(page(rows, found))
-        records = {"rows": [asdict(r) for r in rows], "findings": [asdict(f) for f in found]}
+        with_torch = torch.__version__.partition("+")[0]
+        (given.out / "README.md").write_text(page(rows, found, with_torch))
+        records = {
+            "torch": with_torch,
+            "rows": [asdict(r) for r in rows],
+            "findings": [asdict(f) for f in found],
+        }
         (given.out / "results.json").write_text(json.dumps(records, indent=1) + "\n")
 
 

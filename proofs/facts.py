@@ -107,7 +107,7 @@ FEATURES = (
     Lemma(
         holds=r"\omega^\top a - \tfrac12\|a\|^2 + \omega^\top b - \tfrac12\|b\|^2 = \sum_c "
         r"\bigl( \omega_c (a_c + b_c) - \tfrac12 a_c^2 - \tfrac12 b_c^2 \bigr)",
-        why="definition; the mean of a product of independent numbers is the product of their means",
+        why="definition; independent channels: the mean of the product is the product of means",
         check=lambda: vanishes(
             (_w * _a - _a**2 / 2 + _w * _b - _b**2 / 2) - (_w * (_a + _b) - _a**2 / 2 - _b**2 / 2)
         ),
@@ -197,7 +197,8 @@ RELAXATION = (
         check=_first_derivative,
     ),
     Lemma(
-        holds=r"f'' = \mathbb{E}_\tau\bigl[ (v - \mathbb{E}_\tau v)(t - \mathbb{E}_\tau t)^2 \bigr]",
+        holds=r"f'' = \mathbb{E}_\tau\bigl[ (v - \mathbb{E}_\tau v)"
+        r"(t - \mathbb{E}_\tau t)^2 \bigr]",
         why="the quotient rule twice, an identity of rational functions in M and N",
         check=second_derivative,
     ),

@@ -64,5 +64,10 @@ def page(text: str) -> str:
     return before + generated() + after
 
 
+def without_bounds(text: str) -> str:
+    """`text` less the lines of bounds, which follow the forms of a rule when they change."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("  bound"))
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(PAGE.read_text()))

@@ -54,6 +54,7 @@ Definition causal n (A : 'M[R]_n) : 'M[R]_n := \matrix_(i, j) (A i j *+ (i <= j)
 (* The same where columns are numbered from the newest to the oldest. *)
 Definition causal_newest_first n (A : 'M[R]_n) : 'M[R]_n := \matrix_(i, j) (A i j *+ (j <= i)).
 
+Lemma ord1E (i : 'I_1) : i = ord0. Proof. by rewrite ord1; apply: val_inj. Qed.
 Lemma trD m n (A B : 'M[R]_(m,n)) : (A + B)^T = A^T + B^T. Proof. exact: linearD. Qed.
 Lemma trN m n (A : 'M[R]_(m,n)) : (- A)^T = - A^T. Proof. exact: linearN. Qed.
 Lemma trZ m n a (A : 'M[R]_(m,n)) : (a *: A)^T = a *: A^T. Proof. exact: linearZ. Qed.
@@ -136,6 +137,10 @@ case: (split_ordP i) => a -> ; case: (split_ordP j) => b ->.
 - by rewrite !block_mxEdl /= (leq_trans (ltnW (ltn_ord b)) (leq_addr _ _)) mulr1n.
 - by rewrite !block_mxEdr mxE /= leq_add2l.
 Qed.
+Lemma diag1 (c : 'M[R]_1) : diag c = c.
+Proof.
+apply/matrixP=> i j; by rewrite (ord1E i) (ord1E j) /diag mxE eqxx mulr1n mxE.
+Qed.
 Lemma causal1 (A : 'M[R]_1) : causal A = A.
 Proof. by apply/matrixP=> i j; rewrite mxE !ord1 mulr1n. Qed.
 Lemma causal_newest_first1 (A : 'M[R]_1) : causal_newest_first A = A.
@@ -154,7 +159,7 @@ Proof. by rewrite map_trmx. Qed.
 Definition block_rules := (@mul_mx_row R, @tr_row_mx R, @mul_row_col R, @mul_col_mx R,
   @tr_col_mx R, row_cols, addrow, addcol, opprow, oppcol, scalerow, scalecol, ones_row,
   identity_blocks, times_row, times_col, khatri_rao_row, causal_blocks, causal_newest_first_blocks,
-  causal1, causal_newest_first1, diag_blocks, map_row, map_col).
+  causal1, causal_newest_first1, diag1, diag_blocks, map_row, map_col).
 
 (* Entry-wise products, diagonals, masks. *)
 Lemma tr_times m n (A B : 'M[R]_(m,n)) : (times A B)^T = times A^T B^T.
@@ -271,12 +276,19 @@ Lemma MdiagE m n (c : 'M[R]_(n,1)) (A : 'M[R]_(m,n)) i j :
 Proof. by rewrite /diag mul_mx_diag !mxE. Qed.
 Lemma traceE n (A : 'M[R]_n) i j : trace A i j = \tr A.
 Proof. by rewrite !ord1 /trace mxE eqxx. Qed.
+Lemma mxtrace_add n (A B : 'M[R]_n) : \tr (A + B) = radd (\tr A) (\tr B).
+Proof. exact: linearD. Qed.
+Lemma mxtrace_opp n (A : 'M[R]_n) : \tr (- A) = ropp (\tr A).
+Proof. exact: linearN. Qed.
+Lemma mxtrace_scale n a (A : 'M[R]_n) : \tr (a *: A) = rmul a (\tr A).
+Proof. exact: mxtraceZ. Qed.
 Lemma mapE f m n (A : 'M[R]_(m,n)) i j : map_mx f A i j = f (A i j) :> R.
 Proof. by rewrite mxE. Qed.
 Lemma identityE i j : (1%:M : 'M[R]_1) i j = rone.
 Proof. by rewrite !ord1 mxE eqxx. Qed.
 Definition entry_rules := (identityE, addE, oppE, zeroE, scaleE, timesE, onesE, causalE,
-  causal_newest_firstE, outerE, diagME, MdiagE, traceE).
+  causal_newest_firstE, outerE, diagME, MdiagE, traceE,
+  mxtrace_add, mxtrace_opp, mxtrace_scale).
 Lemma tr_entry m n (A : 'M[R]_(m,n)) i j : A^T i j = A j i. Proof. by rewrite mxE. Qed.
 Lemma outer_first m n p (c : 'M[R]_(m,1)) (r : 'M[R]_(1,n)) (A : 'M[R]_(n,p)) :
   (c *m r) *m A = c *m (r *m A).
@@ -285,6 +297,16 @@ Lemma row_entry n p (r : 'M[R]_(1,n)) (A : 'M[R]_(n,p)) j :
   (r *m A) ord0 j = (A^T *m r^T) j ord0.
 Proof. by rewrite -trmx_mul tr_entry. Qed.
 End Entries.
+
+Section Units.
+Variable R : comUnitRingType.
+Lemma uaddE (x y : R) : x + y = @radd R x y. Proof. by []. Qed.
+Lemma umulE (x y : R) : x * y = @rmul R x y. Proof. by []. Qed.
+Lemma uoppE (x : R) : - x = @ropp R x. Proof. by []. Qed.
+Lemma utwiceE (x : R) : x *+ 2 = @radd R x x. Proof. by rewrite mulr2n. Qed.
+Lemma uzeroE : 0 = rzero R :> R. Proof. by []. Qed.
+Lemma uoneE : 1 = rone R :> R. Proof. by []. Qed.
+End Units.
 
 Section Inner.
 Variable R : comRingType.
@@ -350,6 +372,11 @@ Ltac one_type :=
   repeat match goal with
   | |- context [GRing.Ring.sort (GRing.ComRing.ringType ?R)] =>
     change (GRing.Ring.sort (GRing.ComRing.ringType R)) with (GRing.ComRing.sort R)
+  | |- context [GRing.Ring.sort (GRing.ComUnitRing.ringType ?R)] =>
+    change (GRing.Ring.sort (GRing.ComUnitRing.ringType R))
+      with (GRing.ComRing.sort (GRing.ComUnitRing.comRingType R))
+  | |- context [GRing.ComUnitRing.sort ?R] =>
+    change (GRing.ComUnitRing.sort R) with (GRing.ComRing.sort (GRing.ComUnitRing.comRingType R))
   | |- context [GRing.Zmodule.sort (GRing.ComRing.zmodType ?R)] =>
     change (GRing.Zmodule.sort (GRing.ComRing.zmodType R)) with (GRing.ComRing.sort R)
   | |- context [GRing.Zmodule.sort (GRing.Ring.zmodType (GRing.ComRing.ringType ?R))] =>
@@ -359,6 +386,7 @@ Ltac one_type :=
 
 Ltac ring_equal :=
   rewrite ?(raddE, rmulE, roppE, twiceE, rzeroE, roneE);
+  rewrite ?(uaddE, umulE, uoppE, utwiceE, uzeroE, uoneE);
   one_type; apply: with_zero; ring.
 
 (* A number k^T M q is also q^T M^T k: where the goal has both, keep one. *)
@@ -377,8 +405,8 @@ Ltac one_of_transposes :=
 (* Rows of numbers as columns. *)
 Ltac rows_as_columns :=
   repeat match goal with
-  | |- context [fun_of_matrix (@mulmx ?R 1 ?n ?p ?A ?B) ord0 ?j] =>
-    lazymatch p with 1 => fail | _ => rewrite (row_entry A B j) end
+  | |- context [fun_of_matrix (@mulmx ?R 1%N ?n ?p ?A ?B) ord0 ?j] =>
+    lazymatch p with 1%N => fail | _ => rewrite (row_entry A B j) end
   end.
 
 Ltac open_entries :=
@@ -388,10 +416,32 @@ Ltac open_entries :=
 
 Ltac entries :=
   let i := fresh "i" in let j := fresh "j" in
-  apply/matrixP=> i j; rewrite /sc ?(ord1 i) ?(ord1 j); open_entries.
+  apply/matrixP=> i j; rewrite /sc ?(ord1E i) ?(ord1E j); open_entries.
+
+(* Traces of products agree when their factors are rotated or transposed: keep one of them. *)
+Ltac rotated E fuel :=
+  match type of E with
+  | ?left = ?right =>
+    match goal with
+    | |- context [right] => progress rewrite E; clear E
+    | _ =>
+      match fuel with S ?less =>
+        match type of E with _ = \tr (?A *m ?B) =>
+          rewrite (mxtrace_mulC A B) ?mulmxA in E; rotated E less
+        end
+      end
+    end
+  end.
+Ltac one_of_traces :=
+  repeat match goal with
+  | |- context [\tr (@mulmx ?R ?m ?n ?p ?A ?B)] =>
+    let E := fresh "E" in
+    have E : \tr (@mulmx R m n p A B) = \tr (@mulmx R m n p A B) by [];
+    rewrite [in RHS]mxtrace_mulC ?mulmxA in E; rotated E 8
+  end.
 
 Ltac finite_algebra :=
-  rewrite /sc; multiply_out; by_blocks; entries; try one_of_transposes; ring_equal.
+  rewrite /sc; multiply_out; by_blocks; entries; try one_of_transposes; try one_of_traces; ring_equal.
 
 (* The expansion of a scalar at U + t H; H is the direction. *)
 Ltac to_direction H :=

@@ -126,4 +126,3 @@ def _collect(
         made.own.append(f"({factor}({rest}{twice}))")
     else:
         raise NotFormal(f"{kind} has no exact expansion")
-

@@ -310,7 +310,11 @@ class _Recurrence:
                 raise NotFormal("an inverse inside a recurrence")
         invariants = self._invariants(derivation)
         printer = self.printer("t'")
-        lines = ["Section Recurrence.", "Variable R : comRingType.", *self._variables((left, right))]
+        lines = [
+            "Section Recurrence.",
+            "Variable R : comRingType.",
+            *self._variables((left, right)),
+        ]
         lines += self._fixpoints()
         claims = [f"{printer.term(a)} = {printer.term(carried_out(b))}" for a, b in invariants]
         lines += [
@@ -337,7 +341,9 @@ class _Recurrence:
     def _final(self, count: int) -> str:
         names = [f"E{i}" for i in range(1, count + 1)]
         invariant = f"({self.name}_invariant t')"
-        opened = f"have {_pattern(names)} := {invariant}." if count > 1 else f"have E1 := {invariant}."
+        opened = (
+            f"have {_pattern(names)} := {invariant}." if count > 1 else f"have E1 := {invariant}."
+        )
         rewrites = " ".join(f"?{n}" for n in names)
         return f"Proof. {opened} rewrite {rewrites}; finite_algebra. Qed."
 

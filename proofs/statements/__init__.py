@@ -22,6 +22,7 @@ __all__ = [
     "CATALOGUE",
     "EVERYTHING",
     "FACTS",
+    "FAMILIES",
     "Fact",
     "Integers",
     "Ops",
@@ -30,6 +31,7 @@ __all__ = [
     "States",
     "Step",
     "UnknownStatement",
+    "any_by_id",
     "by_id",
 ]
 
@@ -38,20 +40,20 @@ class UnknownStatement(KeyError):
     """No statement has this id."""
 
 
-CATALOGUE: tuple[Statement, ...] = (
-    *LINEAR_LAYER,
-    *OPTIMISERS,
-    *ATTENTION,
-    *FINETUNING,
-    *CAUSAL,
-    *MOMENTUM,
-    *SOFTMAX,
-    *ARCHITECTURE,
-    *VARIANTS,
-    *CONSTRUCTION,
+# Title of each family, in the order of the catalogue.
+FAMILIES: tuple[tuple[str, tuple[Statement, ...]], ...] = (
+    ("A linear layer trained by gradient descent", LINEAR_LAYER),
+    ("Momentum, weight decay and schedules", OPTIMISERS),
+    ("Relaxed attention over demonstrations", ATTENTION),
+    ("Finetuning", FINETUNING),
+    ("Causal attention and order", CAUSAL),
+    ("Momentum attention", MOMENTUM),
+    ("Softmax attention, kernels and whole blocks", SOFTMAX),
+    ("What checkpoints contain, and the two updates compared", ARCHITECTURE),
+    ("Attention variants as optimisers", VARIANTS),
+    ("Self-attention layers built to descend", CONSTRUCTION),
 )
-
-
+CATALOGUE: tuple[Statement, ...] = tuple(s for _, family in FAMILIES for s in family)
 EVERYTHING: tuple[Statement | Fact, ...] = (*CATALOGUE, *FACTS)
 
 

@@ -1,4 +1,4 @@
-"""B2, B3 and the noise floor: bounds, an expectation and a closed form, which are no matrix algebra.
+"""B2, B3 and the noise floor: bounds, an expectation, a closed form; no matrix algebra.
 
 Their formulas are given as TeX; `proofs.facts` holds the lemmas, each checked by SymPy, and
 `dualform.relaxation` the same statements on tensors.
@@ -54,17 +54,17 @@ FACTS: tuple[Fact, ...] = (
         r"\;\le\; \tfrac1{24}\, (\max v - \min v)\, (\max s - \min s)^2",
         remark="In every channel, p being the softmax of the scores s. It is exact to first order. "
         "Relaxed attention itself, the sum of the v_i s_i, lacks the mean, the centring and the "
-        "factor 1/n: it does not tend to softmax attention as the scores go to 0. With one token in "
-        "five at the top of both ranges the left side is 0.38 of the right one in the limit.",
+        "factor 1/n: it does not tend to softmax attention as the scores go to 0. With one token "
+        "in five at the top of both ranges the left side is 0.38 of the right one in the limit.",
     ),
     Fact(
         id="noise-floor",
         title="Two unrelated updates have a similarity above zero once outputs are normalised",
         source="the metric SimAOU of Dai section 4, for updates orthogonal to all else",
-        formula=r"\cos\Bigl(\tfrac{h+a}{\|h+a\|} - \tfrac{h}{\|h\|},\; "
-        r"\tfrac{h+b}{\|h+b\|} - \tfrac{h}{\|h\|}\Bigr) \;=\; "
-        r"\tfrac12 \sqrt{(1-s_a)(1-s_b)}, \qquad "
-        r"s_x = \bigl(1 + \|x\|^2/\|h\|^2\bigr)^{-1/2}",
+        formula=r"\begin{aligned}\cos\Bigl(\tfrac{h+a}{\|h+a\|} - \tfrac{h}{\|h\|},\; "
+        r"\tfrac{h+b}{\|h+b\|} - \tfrac{h}{\|h\|}\Bigr) &= "
+        r"\tfrac12 \sqrt{(1-s_a)(1-s_b)}, \\ "
+        r"s_x &= \bigl(1 + \|x\|^2/\|h\|^2\bigr)^{-1/2}\end{aligned}",
         near_miss=r"\cos\Bigl(\tfrac{h+a}{\|h+a\|} - \tfrac{h}{\|h\|},\; "
         r"\tfrac{h+b}{\|h+b\|} - \tfrac{h}{\|h\|}\Bigr) \;=\; \tfrac12 (1-s_a)(1-s_b)",
         assumes="h, a and b are orthogonal to each other and not zero",
@@ -80,7 +80,7 @@ FACTS: tuple[Fact, ...] = (
         near_miss="",
         claim="false",
         assumes="h, a and b are orthogonal to each other and not zero",
-        remark="At h = (1,0,0,0,0,0,0), a = (0,1,1,1,0,0,0), b = (0,0,0,0,1,1,1) it is exactly 1/4, "
-        "as noise-floor says.",
+        remark="At h = (1,0,0,0,0,0,0), a = (0,1,1,1,0,0,0), b = (0,0,0,0,1,1,1) it is exactly "
+        "1/4, as noise-floor says.",
     ),
 )

@@ -287,7 +287,7 @@ STEPS: tuple[Statement, ...] = (
     ),
     Statement(
         id="longhorn-first-order-condition",
-        title="Longhorn's update is where |X - S|^2 + b |X k - v|^2 has gradient zero",
+        title="Longhorn's update is where its proximal objective has gradient zero",
         source="Liu et al. 2407.14207, eq. 4 and theorem 3.1",
         variables=_PAIR | _B,
         lhs=lambda ops, v: _proximal(ops, v, 1),
@@ -299,7 +299,7 @@ STEPS: tuple[Statement, ...] = (
     ),
     Statement(
         id="longhorn-printed-sign",
-        title="False: Longhorn's update is stationary for |X - S|^2 - b |X k - v|^2",
+        title="False: Longhorn's update is stationary with the printed minus sign",
         source="the sign printed in the table of objectives of Yang et al. 2412.06464",
         variables=_PAIR | _B,
         lhs=lambda ops, v: _proximal(ops, v, -1),
