@@ -28,6 +28,7 @@ from dualform.testing import (
     Uninformative,
     checks_of,
 )  # fmt: skip
+from dualform.testing.hunting import EXAMPLES
 from empirical.third_party_cases import CASES, NOT_RUN, Case
 from empirical.third_party_findings import FINDINGS, Found
 
@@ -73,7 +74,7 @@ def loaded(path: str) -> Callable[..., Any]:
     raise ModuleNotFoundError(f"expected a module on the path {path!r}, got none", name=parts[0])
 
 
-def judged(case: Case) -> Row:
+def judged(case: Case, examples: int = EXAMPLES) -> Row:
     """The row of one function; "could not run" where its package is not there or does not load."""
     row = Row(
         package=case.package, version=_version(case.package), function=case.function,
@@ -85,8 +86,8 @@ def judged(case: Case) -> Row:
         return replace(row, message=f"{type(error).__name__}: {error}")
     plain = Implementation(call=call, convention=Convention(axes=case.axes), **case.plain)
     declared = replace(plain, convention=Convention(axes=case.axes, **case.convention))
-    first = _violation("output", plain, case.rule)
-    passed, failed, message = _all_checks(declared, case.rule)
+    first = _violation("output", plain, case.rule, examples)
+    passed, failed, message = _all_checks(declared, case.rule, examples)
     row = replace(row, passed=passed, failed=failed, message=message)
     if failed and REFUSED in message:
         return replace(row, verdict="could not run")
@@ -110,9 +111,9 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _violation(check: str, of: Implementation, rule: str) -> Finding | None:
+def _violation(check: str, of: Implementation, rule: str, examples: int) -> Finding | None:
     try:
-        CHECKS[check](of, rule)
+        CHECKS[check](of, rule, examples=examples)
     except ConformanceError as error:
         return error.finding
     except Uninformative:
@@ -120,12 +121,14 @@ def _violation(check: str, of: Implementation, rule: str) -> Finding | None:
     return None
 
 
-def _all_checks(of: Implementation, rule: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+def _all_checks(
+    of: Implementation, rule: str, examples: int
+) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     passed: list[str] = []
     failed: list[str] = []
     message = ""
     for check in checks_of(of, rule):
-        finding = _violation(check, of, rule)
+        finding = _violation(check, of, rule, examples)
         (passed if finding is None else failed).append(check)
         message = message or (str(finding) if finding else "")
     return tuple(passed), tuple(failed), message

@@ -329,7 +329,7 @@ def _chain(part: Part, short: Callable[[Term], Term]) -> str:
 
 
 def _abbreviated(statement: Statement) -> tuple[dict[Term, Term], Callable[[Term], Term]]:
-    """Letters for the exponentials of a statement with long sides, and the function that puts them.
+    """Letters for exponentials and their sums, where sides are long, and what puts them in.
 
     Those over blocks keep their form, since a step opens them.
     """
@@ -339,7 +339,8 @@ def _abbreviated(statement: Statement) -> tuple[dict[Term, Term], Callable[[Term
 
     def visit(term: Term) -> None:
         blocks = contains(term, lambda t: t.kind == "hcat")
-        if term.kind == "exp" and not blocks and term not in found:
+        mass = term.kind == "product" and term.args[0].kind == "ones"
+        if (term.kind == "exp" or mass) and not blocks and term not in found:
             found.append(term)
         for a in term.args:
             visit(a)
@@ -348,7 +349,10 @@ def _abbreviated(statement: Statement) -> tuple[dict[Term, Term], Callable[[Term
         visit(side)
     if max(len(tex(s)) for s in sides) < LONG:
         found = []
-    table = {t: internal(f"e_{i}", *t.shape) for i, t in enumerate(found, 1)}
+    sums = [t for t in found if t.kind == "product"]
+    rows = [t for t in found if t.kind == "exp"]
+    table = {t: internal(f"Z_{i}", *t.shape) for i, t in enumerate(sums, 1)}
+    table |= {t: internal(f"e_{i}", *t.shape) for i, t in enumerate(rows, 1)}
 
     def short(term: Term) -> Term:
         for old, new in table.items():
@@ -372,8 +376,12 @@ def _claim(statement: Statement, side: Side, relation: str) -> str:
             [r"\begin{align*}", rf"& \fit{{{left}}} \\", rf"{relation}\;& \fit{{{right}}}",
              r"\end{align*}"]
         )  # fmt: skip
-    named = ", ".join(rf"${tex(new)} = {tex(old)}$" for old, new in table.items())
-    return shown + (f"with {named}. " if named else "") + _where(found)
+    meant = {new: old for old, new in table.items()}
+    named = ", ".join(
+        rf"${tex(new)} = {tex(Term(old.kind, tuple(map(short, old.args)), old.shape))}$"
+        for new, old in meant.items()
+    )
+    return shown + (f"with {named}.\\par\n" if named else "") + _where(found)
 
 
 def _where(found: Walks) -> str:

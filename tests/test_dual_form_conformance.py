@@ -31,7 +31,7 @@ from dualform.testing import (
     checks_of,
 )
 from dualform.testing.loading import BadTarget, implementation
-from dualform.variants import VARIANTS, merge, softmax_attention
+from dualform.variants import VARIANTS, MesaState, merge, softmax_attention
 from dualform.variants.softmax import Partial
 from empirical import third_party
 from empirical.third_party_adapters import (
@@ -309,8 +309,8 @@ def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_plugin_runs_the_checks_of_a_target_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "test_other.py").write_text("def test_other(): assert False\n")
     target = ("--dual-form-target", "tests._broken:right_delta")
-    good = _pytest(tmp_path, *target, "--dual-form-variant", "delta_rule")
-    assert good.returncode == 0 and "6 passed" in good.stdout
+    good = _pytest(tmp_path, *target, "--dual-form-variant", "delta_rule", "-k", "put or causality")
+    assert good.returncode == 0 and "2 passed, 4 deselected" in good.stdout
     bad = _pytest(
         tmp_path, "--dual-form-target", "tests._broken:scaled_keys",
         "--dual-form-variant", "delta_rule", "-k", "output",
@@ -346,6 +346,10 @@ def test_the_kit_loads_no_more_than_it_needs(statement: str, banned: set[str]) -
     assert run.stdout.strip() == "[]"
 
 
+def judged(case: Case) -> third_party.Row:
+    return third_party.judged(case, examples=FEW)
+
+
 def _case(function: str, rule: str, **more: Any) -> Case:
     plain = {"dtypes": (torch.float32,)}
     return Case(
@@ -355,20 +359,18 @@ def _case(function: str, rule: str, **more: Any) -> Case:
 
 
 def test_other_code_is_judged_in_four_ways() -> None:
-    passes = third_party.judged(_case("_broken.right_delta", "delta_rule"))
+    passes = judged(_case("_broken.right_delta", "delta_rule"))
     assert passes.verdict == "passes" and "state passing" in passes.passed
-    differs = third_party.judged(
+    differs = judged(
         _case("_broken.scaled_keys", "delta_rule", convention={"key_scale": "inverse sqrt"})
     )
     assert differs.verdict == "differs by convention" and "keys scaled" in differs.hint
-    wrong = third_party.judged(_case("_broken.undecayed_residual", "gated_delta_rule"))
+    wrong = judged(_case("_broken.undecayed_residual", "gated_delta_rule"))
     assert wrong.verdict == "wrong" and "output" in wrong.failed
-    near = third_party.judged(
-        _case("_broken.short_state", "linear_attention", expected="a short state")
-    )
+    near = judged(_case("_broken.short_state", "linear_attention", expected="a short state"))
     assert near.verdict == "approximates: a short state"
     for missing in ("_nowhere.f", "_broken.nothing"):
-        assert third_party.judged(_case(missing, "delta_rule")).verdict == "could not run"
+        assert judged(_case(missing, "delta_rule")).verdict == "could not run"
 
 
 def test_the_adapters_pass_what_the_other_signature_means() -> None:
@@ -399,10 +401,11 @@ def test_the_adapters_pass_what_the_other_signature_means() -> None:
     assert check_variant(three, "channel_decay", examples=FEW)
 
     def minimiser(
-        q: Tensor, k: Tensor, v: Tensor, g: Tensor, lamb: Tensor, beta: Tensor
+        q: Tensor, k: Tensor, v: Tensor, g: Tensor, lamb: Tensor, beta: Tensor, **first: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        o, (G, H) = VARIANTS["mesa"].slow(q, k, v, gamma=g, beta=beta, ridge=lamb.expand(
-            *k.shape[:-2], k.shape[-1]))  # fmt: skip
+        ridge = lamb.expand(*k.shape[:-2], k.shape[-1])
+        state = MesaState(first["h_kv_init"], first["h_kk_init"]) if first else None
+        o, (G, H) = VARIANTS["mesa"].slow(q, k, v, gamma=g, beta=beta, ridge=ridge, state=state)
         return o, H, G
 
     four = Implementation(call=mesa_exact(minimiser), **EXACT)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dualform.rounding import UNIT_ROUNDOFF
 from dualform.testing.conventions import CHOICES, Convention, UnknownConvention
 from dualform.testing.implementation import Implementation, as_implementation
 from dualform.testing.messages import Unusable
@@ -116,7 +117,7 @@ def _whole(name: str, value: str) -> int:
 
 
 def _dtype(name: str) -> torch.dtype:
-    made = getattr(torch, name, None)
-    if not isinstance(made, torch.dtype):
+    made: torch.dtype = getattr(torch, name, None)  # type: ignore[assignment]
+    if made not in UNIT_ROUNDOFF:
         raise BadTarget(f"expected a type such as float32, got {name!r}")
     return made

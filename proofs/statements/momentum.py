@@ -102,7 +102,7 @@ _WITNESS = {
 MOMENTUM: tuple[Statement, ...] = (
     Statement(
         id="momentum-sum",
-        title="The recurrence m = eta (m + v) is the sum of eta^(t-i) v_i",
+        title="The momentum recurrence is the sum of values weighted by powers of eta",
         source="Dai section 5, the formula after eq. 14",
         variables={"V": ("o", "n"), "m": ("o", "1")} | _ETA,
         lhs=_momentum_sum,
@@ -144,7 +144,7 @@ MOMENTUM: tuple[Statement, ...] = (
     ),
     Statement(
         id="momentum-attention-difference",
-        title="Averaging inside attention and momentum attention differ by V((C - I)p - c)",
+        title="How averaging inside attention and momentum attention differ, exactly",
         source="Dai section 5 against averaged values, for any attention weights p",
         variables={"V": ("o", "n"), "C": ("n", "n"), "p": ("n", "1"), "c": ("n", "1")},
         lhs=lambda ops, v: (v["V"] @ v["C"]) @ v["p"] - (v["V"] @ v["p"] + v["V"] @ v["c"]),
