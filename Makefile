@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: setup test reproduce lint deep clean
+.PHONY: setup test reproduce lint deep third-party identities clean
 
 setup: $(VENV)/.ready
 
@@ -26,9 +26,19 @@ test: lint
 reproduce: setup
 	$(BIN)/dualform reproduce --out results
 
-# Many new random examples of every statement, on the GPU too where there is one.
+# A million drawn cases of every statement and variant; `--device cuda` by hand where there is one.
 deep: setup
-	DUALFORM_PROFILE=deep $(BIN)/python -m pytest -q -k "dual_form and rounding_bound"
+	$(BIN)/python -m empirical.fuzz --cases 1000000 --out docs/results/fuzz
+
+# The conformance kit on other people's code, in a folder of its own (1.1 GB).
+third-party: setup
+	$(BIN)/pip install --quiet --no-deps --upgrade --target .third-party \
+	  -r empirical/third_party_requirements.txt
+	PYTHONPATH=.third-party $(BIN)/python -m empirical.third_party --out docs/results/third-party
+
+# docs/identities.md, which a test compares with the verdicts of today.
+identities: setup
+	$(BIN)/python -m empirical.identities_page --out docs/identities.md
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -62,8 +62,8 @@ class TensorOps:
         return torch.cat(_alike(blocks), -2)
 
     def scale(self, c: Tensor, a: Tensor) -> Tensor:
-        """c A for c [..., 1, 1]."""
-        return c * a
+        """c A for c [..., 1, 1]; for a scalar A, summed over leading dimensions, c is [1, 1]."""
+        return c * a if a.dim() else c.reshape(()) * a
 
     def zeros_like(self, a: Tensor) -> Tensor:
         """Zeros of A's shape."""

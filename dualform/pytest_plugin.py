@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 TARGET, VARIANT, SET = "--dual-form-target", "--dual-form-variant", "--dual-form-set"
+EXAMPLES = "--dual-form-examples"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The three options."""
+    """The four options."""
     group = parser.getgroup("dual form", "conformance of an attention implementation")
     group.addoption(
         TARGET,
@@ -22,6 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a function (q, k, v, **gates), or an Implementation, to check",
     )
     group.addoption(VARIANT, metavar="NAME", help="the rule it claims, such as delta_rule")
+    group.addoption(
+        EXAMPLES, type=int, default=40, metavar="N", help="examples a check, 40 if not given"
+    )
     group.addoption(
         SET,
         metavar="FIELD=VALUE",
@@ -90,7 +94,8 @@ class _Check(pytest.Item):
         """Run it."""
         from dualform.testing import CHECKS
 
-        CHECKS[self.name](self.implementation, self.config.getoption(VARIANT))
+        option = self.config.getoption
+        CHECKS[self.name](self.implementation, option(VARIANT), examples=option(EXAMPLES))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The message alone for a violated identity, which says all there is to say."""

@@ -165,6 +165,49 @@ def _finetuning_by_examples(at: LayerCapture) -> Variables:
     }
 
 
+def _halves(at: LayerCapture) -> Variables:
+    """The demonstrations' keys and values in two blocks.
+
+    Raises:
+        ValueError: for fewer than two context tokens.
+    """
+    k, v = keys_and_values(at, at.X_demo)
+    half = k.shape[-1] // 2
+    if half == 0:
+        raise ValueError("expected at least two context tokens, got one")
+    return {
+        "V_1": v[..., :half],
+        "K_1": k[..., :half],
+        "V_2": v[..., half:],
+        "K_2": k[..., half:],
+    }
+
+
+def _without_bias(augmented_weight: Tensor) -> tuple[Tensor, Tensor]:
+    """W [H, h, d] and b [H, h, 1] of [W b]."""
+    return augmented_weight[..., :-1], augmented_weight[..., -1:]
+
+
+def _biases(at: LayerCapture) -> Variables:
+    """The projections with their biases beside them, and the states without their row of ones."""
+    (W_V, b_V), (W_K, b_K) = map(_without_bias, (at.projections.value, at.projections.key))
+    found = {"W_V": W_V, "W_K": W_K, "b_V": b_V, "b_K": b_K}
+    return found | {"X_demo": at.X_demo[:-1], "X": at.X[:-1], "q": at.q}
+
+
+def _overlap(at: LayerCapture) -> Variables:
+    """The in-context update and the zero-shot weights, both of low rank."""
+    (k, v), (k_demo, v_demo) = keys_and_values(at, at.X), keys_and_values(at, at.X_demo)
+    return {"V": v_demo, "K": k_demo, "E": v, "Z": k}
+
+
+def _value_step(at: LayerCapture) -> Variables:
+    """One step on the values alone, with the demonstrations' values as errors."""
+    _, v_demo = keys_and_values(at, at.X_demo)
+    found = {"V_demo": v_demo, "X_demo": at.X_demo, "W_K": at.projections.key}
+    return found | {"X": at.X, "q": at.q}
+
+
 SITES: Mapping[str, Callable[[LayerCapture], Variables]] = {
     "context-split": _context_split,
     "linear-attention-dual": _linear_attention,
@@ -176,6 +219,10 @@ SITES: Mapping[str, Callable[[LayerCapture], Variables]] = {
     "linear-loss-step": _pairs,
     "squared-loss-step-from-zero": _pairs_from_zero,
     "finetuning-dual-by-examples": _finetuning_by_examples,
+    "order-of-demonstrations": _halves,
+    "context-split-with-biases": _biases,
+    "update-overlap": _overlap,
+    "finetuned-values-as-attention": _value_step,
 }
 
 NEEDS_UPDATE = frozenset({"finetuning-dual", "finetuning-dual-by-examples"})
@@ -184,11 +231,98 @@ NEEDS_UPDATE = frozenset({"finetuning-dual", "finetuning-dual-by-examples"})
 # `empirical.finetune_dual` watches.
 TRAINED = ("many-steps-dual", "one-step-dual")
 
+_TRAINED_ELSEWHERE = (
+    "about a training rule that the paper's finetuning does not use; its one-step and many-step "
+    "forms are checked on the weights that a real finetuning leaves"
+)
+_OTHER_ATTENTION = "about an attention variant that the decoders loaded here do not contain"
+_MOMENTUM = "about momentum attention, which the decoders loaded here do not contain"
+_FALSE = "the claim is false and refuted by its witness"
+
 NO_SITE: Mapping[str, str] = {
     "squared-loss-step-from-zsl": "the claim is false and refuted by its witness; on a layer it "
     "would hold only where W_ZSL K' vanishes",
     "generic-loss-gradient": "its loss is the network above a layer; one-step-dual checks the same "
     "gradient on the weights that a real step leaves",
+    **dict.fromkeys(
+        (
+            "momentum-dual",
+            "nesterov-dual",
+            "weight-decay-dual",
+            "momentum-coupled-decay-dual",
+            "momentum-decoupled-decay-dual",
+            "schedule-dual",
+        ),
+        _TRAINED_ELSEWHERE,
+    ),
+    **dict.fromkeys(
+        (
+            "coupled-decay-is-decoupled",
+            "order-of-online-descent",
+            "momentum-attention-is-momentum",
+            "averaged-values-are-momentum",
+            "softmax-leaves-zero-shot-alone",
+            "longhorn-printed-sign",
+        ),
+        _FALSE,
+    ),
+    **dict.fromkeys(
+        (
+            "momentum-sum",
+            "momentum-attention-is-a-recency-score",
+            "heavy-ball-on-the-update",
+            "averaged-values-inside-attention",
+            "momentum-attention-difference",
+        ),
+        _MOMENTUM,
+    ),
+    **dict.fromkeys(
+        (
+            "causal-recurrence",
+            "causal-chunks",
+            "scalar-decay-step",
+            "channel-decay-step",
+            "delta-rule-step",
+            "gated-delta-step",
+            "penalised-delta-step",
+            "channel-delta-step",
+            "longhorn-implicit-step",
+            "longhorn-first-order-condition",
+            "mesa-normal-equations",
+            "mesa-rank-one-update",
+            "decayed-recurrence",
+            "channel-decayed-recurrence",
+            "gated-delta-dual",
+            "ttt-linear-dual",
+            "titans-dual",
+            "one-layer-one-step",
+            "layers-are-steps",
+            "curvature-correction",
+        ),
+        _OTHER_ATTENTION,
+    ),
+    **dict.fromkeys(
+        ("weights-split", "softmax-mixture", "softmax-shift"),
+        "checked on every layer as softmax-split, which shifts the scores by their maximum",
+    ),
+    **dict.fromkeys(
+        ("kernel-dual", "product-kernel", "taylor-features"),
+        "about a feature map in place of the softmax; nothing in a layer is one of its variables",
+    ),
+    "bias-as-weight": "it is how every layer is read; where biases are zero, as at initialisation, "
+    "its near miss holds too",
+    "block-as-weight-change": "needs the MLP of the block, which the capture does not hold",
+    **dict.fromkeys(
+        (
+            "heads-through-the-output-projection",
+            "grouped-queries",
+            "context-split-rotary",
+            "context-split-alibi",
+            "context-split-window",
+            "context-split-normalised-keys",
+        ),
+        "about a part that decoders built like XGLM do not have, or that the capture does not hold",
+    ),
 }
 
 

@@ -113,12 +113,13 @@ def titans_step() -> Found:
     return Found(
         title="fla.ops.titans.naive: the step is not the gradient of its loss (wrong)",
         text="One token, decay and momentum next to 0, so that the step is the gradient alone; the "
-        "first row of the 4 x 4 matrix. The loss is |w LN(k M) + b - (v - k)|^2, whose gradient "
-        "the TTT reference of the same package computes (it steps along half of it). In "
-        "`titans_linear` and `chunk_titans_linear` a parenthesis is missing: only the second term "
-        "of `D * grad - grad.sum(...) / (rstd * D)` is divided. `titans_linear` holds the right "
-        "expression in a comment above it. Both functions agree with each other, so that a test of "
-        "one against the other cannot see it. By one command: "
+        "first row of the 4 x 4 matrix. The package writes no loss down. The terms are those of "
+        "|w LN(k M) + b - (v - k)|^2, whose gradient the TTT reference of the same package "
+        "computes (it steps along half of it), and a comment in `titans_linear` holds the "
+        "expression that would be right, `(D * grad - grad.sum(...) - ...) / (rstd * D)`. In the "
+        "code of `titans_linear` and `chunk_titans_linear` the parenthesis is missing, and "
+        "`D * grad` is not divided. The two agree with each other, so that a test of one against "
+        "the other cannot see it. By one command: "
         "`python -m empirical.third_party --only titans_step`.",
         measured="\n".join(rows),
     )

@@ -226,8 +226,6 @@ def _transpose(node: Flat) -> Flat | None:
         return ("product", *(("T", a) for a in reversed(inner[1:])))
     if inner[0] == "diag":
         return inner  # type: ignore[no-any-return] # a Flat
-    if inner[0] == "scale":
-        return ("scale", inner[1], ("T", inner[2]))
     return None
 
 

@@ -159,7 +159,7 @@ def changes_queries(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (2 * q @ k.mT).tril() @ v
 
 
-SINGLE = {"dtypes": (torch.float32,)}
+SINGLE: dict[str, Any] = {"dtypes": (torch.float32,)}
 BROKEN = [
     Broken(title="Causal mask without its diagonal", claims="linear_attention",
            check="output", call=mask_without_diagonal, hint="the read before the write"),

@@ -23,6 +23,7 @@ from dualform.rounding import (
     check,
     compare,
 )
+from proofs.semantics import kinds, not_bounded_exactly, not_on_integers
 from proofs.statements import CATALOGUE, Side, Statement, UnknownStatement, by_id
 from tests._draws import Draw, draws, integers, sizes_of, tensors
 
@@ -31,8 +32,7 @@ FALSE = [s for s in CATALOGUE if s.claim == "false"]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 REACH = {torch.float16: 2, torch.bfloat16: 12, torch.float32: 12, torch.float64: 90}
-# Their output gradients are data to the bound, so rational twins of their sides do not exist.
-GENERIC_LOSS = {"generic-loss-gradient", "one-step-dual", "many-steps-dual"}
+EXPONENTS = 1  # of two: scores stay where exponentials are finite in every dtype
 named = pytest.mark.parametrize("statement", TRUE, ids=lambda s: s.id)
 
 
@@ -44,10 +44,32 @@ def near_miss(statement: Statement) -> Side:
 def sides(statement: Statement, v: dict[str, torch.Tensor], block: int) -> tuple[Tracked, ...]:
     ops, tracked = TrackedOps(block=block), {n: Tracked(t) for n, t in v.items()}
     wanted = (statement.lhs, statement.rhs, near_miss(statement))
-    return tuple(side(ops, tracked) for side in wanted)
+    return alike(*(side(ops, tracked) for side in wanted))
 
 
-@named
+def alike(*made: Tracked) -> tuple[Tracked, ...]:
+    """Sides with the leading dimensions of all of them: one may be a constant."""
+    shape = torch.broadcast_shapes(*(m.value.shape for m in made))
+    return tuple(Tracked(m.value.expand(shape), m.error.expand(shape)) for m in made)
+
+
+def reach(statement: Statement, dtype: torch.dtype) -> int:
+    return min(REACH[dtype], EXPONENTS) if "exp" in kinds(statement) else REACH[dtype]
+
+
+def rational(statement: Statement, v: dict[str, torch.Tensor], block: int) -> list[Exact] | None:
+    """Both sides and the near miss in fractions; None where an inverse does not exist."""
+    ops, values = ExactOps(block=block), {name: exact(t) for name, t in v.items()}
+    wanted = (statement.lhs, statement.rhs, near_miss(statement))
+    try:
+        return [side(ops, values) for side in wanted]
+    except ZeroDivisionError:
+        return None
+
+
+@pytest.mark.parametrize(
+    "statement", [s for s in TRUE if not_on_integers(s) is None], ids=lambda s: s.id
+)
 def test_integers_agree_bit_for_bit_and_the_near_miss_does_not(statement: Statement) -> None:
     compared = refused = 0
     for seed in range(40):
@@ -66,20 +88,22 @@ def test_integers_agree_bit_for_bit_and_the_near_miss_does_not(statement: Statem
 
 @named
 def test_fractions_agree_exactly_and_with_float64_on_integers(statement: Statement) -> None:
-    refused = 0
-    for seed in range(12):
+    refused = compared = 0
+    for seed in range(24):
         v = integers(statement, seed, largest=2, reach=2)
         block = 1 + seed % 2
-        rational = {name: exact(t) for name, t in v.items()}
-        ops = ExactOps(block=block)
-        wanted = (statement.lhs, statement.rhs, near_miss(statement))
-        left, right, near = (side(ops, rational) for side in wanted)
+        made = rational(statement, v, block)
+        if made is None:
+            continue
+        left, right, near = made
         assert left == right
+        compared += 1
         refused += left != near
-        floating = statement.lhs(TensorOps(block=block, loss_function=cubic), v)
-        if max((abs(x) for row in left.rows for x in row), default=0) < 2**40:
-            assert exact(floating) == left
-    assert refused >= 4
+        if not_on_integers(statement) is None:
+            floating = statement.lhs(TensorOps(block=block, loss_function=cubic), v)
+            if max((abs(x) for row in left.rows for x in row), default=0) < 2**40:
+                assert exact(floating) == left
+    assert compared >= 10 and refused >= 4
 
 
 @named
@@ -90,7 +114,7 @@ def test_both_sides_agree_under_the_rounding_bound(
 ) -> None:
     seen: list[Comparison] = []
 
-    @given(draws(statement, REACH[dtype], largest=5 if dtype is torch.float16 else 7))
+    @given(draws(statement, reach(statement, dtype), largest=5 if dtype is torch.float16 else 7))
     def fuzz(draw: Draw) -> None:
         left, right, _ = sides(statement, tensors(statement, draw, dtype, device), draw.block)
         found = compare(left, right)
@@ -100,7 +124,10 @@ def test_both_sides_agree_under_the_rounding_bound(
 
     fuzz()
     telling = [c for c in seen if c.finite and c.nontrivial]
-    assert len(telling) >= len(seen) / 2 >= 20, "most examples were empty, zero or overflowed"
+    # An inverse has no bound where rounding may have made its matrix singular.
+    share = 5 if kinds(statement) & {"inverse", "exp"} else 2
+    assert len(telling) >= len(seen) / share, "most examples were empty, zero or overflowed"
+    assert len(seen) >= 20
 
 
 @named
@@ -116,7 +143,7 @@ def test_the_bound_refuses_the_near_miss(statement: Statement, dtype: torch.dtyp
 
 
 @pytest.mark.parametrize(
-    "statement", [s for s in TRUE if s.id not in GENERIC_LOSS], ids=lambda s: s.id
+    "statement", [s for s in TRUE if not_bounded_exactly(s) is None], ids=lambda s: s.id
 )
 def test_each_side_is_within_its_own_bound_of_the_exact_value(statement: Statement) -> None:
     for seed in range(8):
@@ -189,20 +216,21 @@ def test_a_scalar_that_does_not_depend_on_the_matrix_has_gradient_zero() -> None
 def test_batches_and_heads_under_vmap_equal_the_tracked_sides(statement: Statement) -> None:
     one = Draw(
         seed=3, sizes=dict.fromkeys(sizes_of(statement), 3), batch=(2, 3),
-        layout="contiguous", exponents=dict.fromkeys(statement.variables, 0), block=2,
+        layout="contiguous", exponents=dict.fromkeys(statement.variables, 0), block=1,
     )  # fmt: skip
     v = tensors(statement, one, torch.float64, "cpu")
     names = list(v)
 
     def of(side: Side):  # noqa: ANN202 - a vmapped function
-        run = lambda *a: side(TensorOps(block=2), dict(zip(names, a, strict=True)))  # noqa: E731
+        run = lambda *a: side(TensorOps(), dict(zip(names, a, strict=True)))  # noqa: E731
         return torch.func.vmap(torch.func.vmap(run))
 
-    left, _, near = sides(statement, v, 2)
+    left, _, near = sides(statement, v, 1)
     got = of(statement.lhs)(*v.values())
-    check(left.elsewhere(got), left)
+    check(left.elsewhere(got.expand(left.value.shape)), left)
+    missed = of(near_miss(statement))(*v.values())
     with pytest.raises(BoundViolation):
-        check(near.elsewhere(of(near_miss(statement))(*v.values())), left)
+        check(near.elsewhere(missed.expand(near.value.shape)), left)
 
 
 @pytest.mark.parametrize("statement", FALSE, ids=lambda s: s.id)

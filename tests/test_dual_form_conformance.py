@@ -132,13 +132,13 @@ def _normalised(q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
     return made[..., :-1] / made[..., -1:]
 
 
-EXACT = {"dtypes": (torch.float64, torch.float32)}
+EXACT: dict[str, Any] = {"dtypes": (torch.float64, torch.float32)}
 CONVENTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = {
     "decay after the write": (_ordered("after"), {"decay": "after write"}, {}),
     "decay after the read": (_ordered("after read"), {"decay": "after read"}, {}),
     "the read before the write": (_ordered("read first"), {"read": "before write"}, {}),
-    "decay in log space": (_log, {"gates": {"decay": "log"}}, {}),
-    "decay standing for": (_complement, {"gates": {"decay": "one minus"}}, {}),
+    "the gate decay in log space": (_log, {"gates": {"decay": "log"}}, {}),
+    "the gate decay standing for": (_complement, {"gates": {"decay": "one minus"}}, {}),
     "queries scaled": (_scaled, {"query_scale": "inverse sqrt"}, {}),
     "outputs divided": (_normalised, {"normaliser": 0.0}, {"positive": True}),
 }
@@ -151,13 +151,20 @@ def test_a_convention_is_named_by_the_hint_and_passes_once_declared(words: str) 
     reports = check_variant(declared, "scalar_decay", examples=FEW)
     assert {"output", "causality", "gradients"} <= {r.check for r in reports}
     undeclared = Implementation(call=call, **EXACT, **more)
-    if words == "decay in log space":  # a gate of [0, 1] is no logarithm of one
-        with pytest.raises(ConformanceError):
-            check_output(undeclared, "scalar_decay")
-        return
     with pytest.raises(ConformanceError) as caught:
         check_output(undeclared, "scalar_decay")
     assert any(words in hint for hint in caught.value.finding.hints)
+
+
+def test_two_conventions_are_named_together() -> None:
+    def call(q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
+        return _scaled(q, k, v, decay.exp())
+
+    with pytest.raises(ConformanceError) as caught:
+        check_output(Implementation(call=call, **EXACT), "scalar_decay")
+    (hint,) = (h for h in caught.value.finding.hints if "queries scaled" in h)
+    assert "and the gate decay in log space" in hint
+    assert "query_scale='inverse sqrt', gates={'decay': 'log'}" in hint
 
 
 @pytest.mark.parametrize("axes", ["time head", "head column", "time"])
@@ -210,7 +217,7 @@ def test_half_precision_inside_is_found_unless_declared() -> None:
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return (q @ k.mT).tril() @ v
 
-    short = {"dtypes": (torch.bfloat16,), "longest": 2, "widest": 2}
+    short: dict[str, Any] = {"dtypes": (torch.bfloat16,), "longest": 2, "widest": 2}
     with pytest.raises(ConformanceError):
         check_output(Implementation(call=call, **short), "linear_attention")
 
@@ -309,11 +316,20 @@ def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_plugin_runs_the_checks_of_a_target_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "test_other.py").write_text("def test_other(): assert False\n")
     target = ("--dual-form-target", "tests._broken:right_delta")
-    good = _pytest(tmp_path, *target, "--dual-form-variant", "delta_rule", "-k", "put or causality")
+    good = _pytest(
+        tmp_path,
+        *target,
+        "--dual-form-variant",
+        "delta_rule",
+        "-k",
+        "put or causality",
+        "--dual-form-examples",
+        "6",
+    )
     assert good.returncode == 0 and "2 passed, 4 deselected" in good.stdout
     bad = _pytest(
         tmp_path, "--dual-form-target", "tests._broken:scaled_keys",
-        "--dual-form-variant", "delta_rule", "-k", "output",
+        "--dual-form-variant", "delta_rule", "-k", "output", "--dual-form-examples", "6",
     )  # fmt: skip
     assert bad.returncode == 1 and "keys scaled by d_k^(-1/2)" in bad.stdout
     assert "Traceback" not in bad.stdout
@@ -421,3 +437,24 @@ def test_the_committed_results_are_the_page_of_their_records() -> None:
         (c.package, c.function, c.rule) for c in CASES
     ]
     assert {r.verdict for r in rows} >= {"passes", "differs by convention", "wrong"}
+
+
+class _Nudged(torch.autograd.Function):
+    """The identity, with a gradient that is a little too large."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, c: Tensor) -> Tensor:
+        return c * (1 + 2.0**-12)
+
+
+def test_a_gradient_off_by_one_part_in_four_thousand_is_found_in_float32() -> None:
+    def call(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
+        return _broken.right_delta(q, k, _Nudged.apply(v), beta)[0]
+
+    single = Implementation(call=call, dtypes=(torch.float32,))
+    with pytest.raises(ConformanceError, match="place +gradient of v"):
+        CHECKS["gradients"](single, "delta_rule")

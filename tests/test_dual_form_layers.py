@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from dualform.elementary import exp, over
 from dualform.ops import TensorOps
 from dualform.rounding import UNIT_ROUNDOFF, BoundViolation, Tracked, check, compare
 from empirical import identities, layers, softmax_split
@@ -145,10 +146,10 @@ def test_softmax_split_agrees_with_the_output_of_the_model(loaded, ids):
     scale = at.q.new_full((1, 1), block.scaling)
     query = (Tracked(p.query) @ Tracked(at.X[:, -1:])).times(Tracked(scale))
     scores = query.T @ (Tracked(p.key) @ tokens)
-    masses = softmax_split._exp(scores - Tracked(scores.value.amax(-1, keepdim=True).expand_as(
+    masses = exp(scores - Tracked(scores.value.amax(-1, keepdim=True).expand_as(
         scores.value
     )))  # fmt: skip
-    ours = softmax_split._over(Tracked(p.value) @ tokens @ masses.T, softmax_split._total(masses))
+    ours = over(Tracked(p.value) @ tokens @ masses.T, softmax_split._total(masses))
     theirs = seen[0].detach().reshape(ours.value.shape)
     check(ours.elsewhere(theirs), ours)
     _, mixture, near = identities._softmax_sides(at)

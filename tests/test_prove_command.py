@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proofs.derivations import DERIVATIONS
-from proofs.statements import CATALOGUE
+from proofs.statements import EVERYTHING
 from proofs.steps import Direct
 from tests._study import dualform, error_line
 
@@ -15,10 +15,10 @@ def test_every_statement_is_proved_or_refuted_on_a_line_of_its_own() -> None:
     result = dualform("prove")
     assert result.exit_code == 0 and result.stderr == ""
     lines = [x for x in result.stdout.splitlines() if x.startswith("✓")]
-    assert [x.split()[1] for x in lines] == [s.id for s in CATALOGUE]
+    assert [x.split()[1] for x in lines] == [s.id for s in EVERYTHING]
     assert all(
         ("proved(all sizes)" if s.claim == "true" else "refuted(witness)") in x
-        for s, x in zip(CATALOGUE, lines, strict=True)
+        for s, x in zip(EVERYTHING, lines, strict=True)
     )
 
 
