@@ -1,7 +1,8 @@
 """How far softmax attention is from its relaxation, and what feature maps leave out, on tensors.
 
 The facts are `relaxation-bound`, `taylor-remainder`, `positive-random-features` and `noise-floor`
-of the catalogue. Letters: n keys, o value channels, h score width, r features; any leading dimensions.
+of the catalogue. Letters: n keys, o value channels, h score width, r features; any leading
+dimensions.
 """
 
 from __future__ import annotations
