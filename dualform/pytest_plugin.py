@@ -5,6 +5,7 @@ Runs the checks of that function, and no other test. Without the option nothing 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,6 +75,9 @@ class _Checks(pytest.Collector):
         from dualform.testing import checks_of, loading
 
         option = self.config.getoption
+        here = str(self.config.invocation_params.dir)
+        if here not in sys.path:  # a target beside the caller, as `python -m pytest` would find it
+            sys.path.insert(0, here)
         try:
             implementation = loading.implementation(option(TARGET), option(VARIANT), option(SET))
             names = checks_of(implementation, option(VARIANT))
