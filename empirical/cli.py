@@ -186,6 +186,41 @@ def run_proofs(ids: list[str] | None, latex: Path | None = None) -> None:
         raise Refused("expected every statement to come out as claimed, see the lines with ✗")
 
 
+def run_formal(ids: list[str] | None, folder: Path) -> None:
+    """Write Coq lemmas into `folder`, have `coqc` check them, and print one line a statement.
+
+    Raises:
+        UserError: without Coq with MathComp.
+        Refused: when a lemma is not accepted, rests on an axiom, or a statement has none.
+    """
+    from rich.console import Console
+
+    from empirical.display import TerminalReporter
+    from proofs.formal.check import CoqMissing, formal_check
+    from proofs.statements import CATALOGUE
+
+    console = Console()
+    chosen = [s for s in CATALOGUE if not ids or s.id in ids]
+    try:
+        with TerminalReporter(console).stage("formal", len(chosen)) as advance:
+            verdicts = formal_check(chosen, folder)
+            advance(len(chosen))
+    except CoqMissing as error:
+        raise UserError(str(error)) from None
+    for v in verdicts:
+        good = v.status == "checked"
+        console.print(
+            f"{'[green]✓[/green]' if good else '[red]✗[/red]'} {v.id:36} Coq: {v.status:12} "
+            f"{len(v.lemmas):2} lemmas {v.seconds:6.2f} s",
+            highlight=False,
+        )
+        if not good:
+            console.print(f"  {v.detail}", highlight=False, markup=False)
+    console.print(f"lemmas: {folder}", highlight=False)
+    if any(v.status != "checked" for v in verdicts):
+        raise Refused("expected every statement to be checked by Coq, see the lines with ✗")
+
+
 @app.command()
 def prove(
     ids: Annotated[list[str] | None, typer.Argument(help="Statement ids; all by default.")] = None,
@@ -193,9 +228,18 @@ def prove(
         Path | None,
         typer.Option(metavar="DIR", help="Write the derivations to DIR/identities.tex."),
     ] = None,
+    formal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the matrix identities as Coq lemmas to DIR and have `coqc` check them.",
+        ),
+    ] = None,
 ) -> None:
     """Prove the identities symbolically, step by step, and refute the false claims."""
     run_proofs(ids, None if latex is None else _writable(latex))
+    if formal is not None:
+        run_formal(ids, _writable(formal))
 
 
 @app.command()
