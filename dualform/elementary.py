@@ -65,7 +65,11 @@ def inverse(a: Tracked) -> Tracked:
     perturbation = gamma * size + 2 * n * tiny * (1 + size) + a.read()
     X = value.double().abs()
     D = perturbation @ X
-    small = (D.sum(-1).amax(-1) < 1) if n else torch.ones(D.shape[:-2], dtype=torch.bool)
+    small = (
+        (D.sum(-1).amax(-1) < 1)
+        if n
+        else torch.ones(D.shape[:-2], dtype=torch.bool, device=D.device)
+    )
     eye = torch.eye(n, dtype=torch.float64, device=D.device)
     safe = torch.where(small[..., None, None], D, torch.zeros_like(D))
     series = torch.linalg.solve(eye - safe, safe)

@@ -85,7 +85,8 @@ def chosen(only: Sequence[str]) -> list[Unit]:
 def code_sha256() -> str:
     """Of the sources that the numbers depend on."""
     places = (
-        *sorted((ROOT / "dualform").rglob("*.py")),
+        *sorted((ROOT / "dualform").glob("*.py")),
+        *sorted((ROOT / "dualform" / "variants").glob("*.py")),
         *sorted((ROOT / "proofs" / "statements").rglob("*.py")),
         *(ROOT / "empirical" / f"fuzz_{name}.py" for name in ("cells", "draws", "units")),
     )
@@ -174,11 +175,13 @@ def _all(todo: Sequence[Job], workers: int, tick: Tick) -> Iterator[tuple[Job, d
                 tick(BATCH * futures[future].draws)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
 
 
 def _quiet() -> None:
-    """Leave Ctrl-C to the parent: cells that are under way are finished and kept."""
+    """Leave Ctrl-C to the parent, which ends its workers; cells under way are lost."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
