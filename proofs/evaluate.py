@@ -13,11 +13,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from proofs.terms import Dim, Term, components
+from proofs.terms import Dim, Term, components, contains
 
 Rows = list[list[Fraction]]
 Scalar = Fraction
-LARGEST = 3
+LARGEST, REACH = 3, 3  # sizes and integers of most points; some have larger ones
+WIDE_SIZES, WIDE_REACH = 5, 10**4
 
 
 class NotEvaluated(ArithmeticError):
@@ -32,8 +33,10 @@ def size_names(dims: Dim) -> list[str]:
 class Point:
     """Sizes and integers drawn with `generator`, drawn once for each size name and symbol."""
 
-    def __init__(self, generator: random.Random) -> None:
-        self.generator = generator
+    def __init__(
+        self, generator: random.Random, largest: int = LARGEST, reach: int = REACH
+    ) -> None:
+        self.generator, self.largest, self.reach = generator, largest, reach
         self.sizes: dict[str, int] = {}
         self.values: dict[Term, Rows] = {}
         self.cuts: dict[Dim, list[int]] = {}  # the block sizes of every recurrence over n examples
@@ -45,7 +48,7 @@ class Point:
         for d in dims:
             product = 1
             for name in size_names((d,)):
-                product *= self.sizes.setdefault(name, self.generator.randint(1, LARGEST))
+                product *= self.sizes.setdefault(name, self.generator.randint(1, self.largest))
             total += product
         return total
 
@@ -98,7 +101,10 @@ class Point:
         return total / 2
 
     def _drawn(self, r: int, c: int) -> Rows:
-        return [[Fraction(self.generator.randint(-3, 3)) for _ in range(c)] for _ in range(r)]
+        reach = self.reach
+        return [
+            [Fraction(self.generator.randint(-reach, reach)) for _ in range(c)] for _ in range(r)
+        ]
 
     def _matrix(self, kind: str, args: Sequence[Rows], shapes: Sequence[tuple[int, int]]) -> Rows:
         a, (r, c) = args[0], shapes[0]
@@ -140,7 +146,7 @@ class Point:
         raise NotEvaluated(f"expected a matrix of the vocabulary, got {kind}")
 
     def _activation(self, x: Fraction) -> Fraction:
-        return Fraction((x.numerator * 7919 + x.denominator * 104729 + self.salt) % 101 - 50)
+        return Fraction(random.Random(f"{self.salt}:{x}").randint(-(10**6), 10**6))
 
     def _fold(self, term: Term, known: Mapping[Term, Rows]) -> Rows:
         index, parts = components(term)
@@ -199,6 +205,7 @@ class _Grown(Point):
 
     def __init__(self, outer: Point, over: Dim, so_far: int) -> None:
         self.generator, self.salt, self.cuts = outer.generator, outer.salt, outer.cuts
+        self.largest, self.reach = outer.largest, outer.reach
         self.values, self.sizes = outer.values, outer.sizes
         self._n, self._so_far = over, so_far
 
@@ -249,9 +256,15 @@ def agree(left: Term, right: Term, seed: int = 0, points: int = 6) -> bool:
         NotEvaluated: when too few points could be found.
     """
     generator, seen = random.Random(seed), 0
-    for _ in range(8 * points):
+    small = any(contains(t, lambda a: a.kind == "exp") for t in (left, right))
+    for attempt in range(8 * points):
         try:
-            point = Point(generator)
+            wide = attempt % 3 == 2  # exponents have to stay small
+            point = Point(
+                generator,
+                WIDE_SIZES if wide else LARGEST,
+                WIDE_REACH if wide and not small else REACH,
+            )
             if point.value(left) != point.value(right):
                 return False
         except NotEvaluated:

@@ -11,46 +11,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from proofs.rules import Rule, hypothesis
+from proofs.rules import hypothesis
 from proofs.statements import Side, Statement, States
 from proofs.statements import Step as Walk
 from proofs.steps import Derivation, Direct, Induction, Invariant, Part, WrongStep, check_chain
 from proofs.terms import (
+    ONE,
     Component,
     Dim,
+    ShapeError,
     Term,
     TermOps,
     components,
     contains,
     grows,
     internal,
-    substitute,
+    rebuild,
+    substitute_all,
     variables,
 )
 
 EMPTY: Dim = ()
 
 
-class BaseOps(TermOps):
-    """Recurrences over no examples: their starts."""
+class ChainOps(TermOps):
+    """What the steps of a chain are built with: no recurrence of their own."""
 
     def fold(self, step: Walk, start: States, *columns: Term) -> Mapping[str, Term]:
-        """The start."""
-        return start
+        """Refused.
 
-    scan = fold
-
-
-class NextOps(TermOps):
-    """Recurrences over n examples and a block more, given the states after n."""
-
-    def __init__(self, states: Mapping[str, Term], blocks: Mapping[str, Term]) -> None:
-        self.states, self.blocks = states, blocks
-
-    def fold(self, step: Walk, start: States, *columns: Term) -> Mapping[str, Term]:
-        """One step from the states so far."""
-        blocks = [self.blocks[c.args[0].name] for c in columns]
-        return step({name: self.states[name] for name in start}, *blocks)
+        Raises:
+            WrongStep: always.
+        """
+        raise WrongStep("expected chains without recurrences of their own, got one")
 
     scan = fold
 
@@ -95,6 +88,12 @@ def recurrences(statement: Statement, sides: Sequence[Term]) -> Recurrences:
         raise WrongStep(f"expected a recurrence in {where}, got none")
     if len(widths) != 2:
         raise WrongStep(f"expected recurrences over the same examples in {where}")
+    n = v[next(iter(pairs))].shape[1]
+    if len(n) != 1 or n == ONE:
+        raise WrongStep(f"expected any number of examples in {where}, got {'+'.join(n) or 0}")
+    clash = sorted({*found} & {block_name(c) for c in pairs})
+    if clash or any(block_name(c).endswith("_n") for c in pairs):
+        raise WrongStep(f"expected other names than {clash} in {where}, the induction uses them")
     _sees_no_example(v, found, pairs, where)
     so_far = {
         name: internal(f"{name}_n", *_so_far_shape(c, v[next(iter(pairs))].shape[1]))
@@ -150,19 +149,21 @@ def check(
     v, ops = variables(statement), TermOps()
     left, right = ends[0](ops, v), ends[1](ops, v)
     joined = recurrences(statement, (left, right))
-    _check_claim(statement, derivation, joined, (left, right))
+    forms, final = _check_claim(statement, derivation, joined, (left, right))
     parts = []
     for name, invariant in derivation.invariants.items():
         label = f" for {name}" if len(derivation.invariants) > 1 else ""
-        parts.append(_base(statement, joined, name, invariant, label))
-        parts.append(_next(statement, joined, derivation, name, label))
+        parts.append(_base(statement, joined, name, invariant, (forms, final), label))
+        parts.append(_next(statement, joined, derivation, name, (forms, final), label))
     return tuple(parts)
 
 
 def _check_claim(
     statement: Statement, derivation: Induction, joined: Recurrences, sides: tuple[Term, Term]
-) -> None:
+) -> tuple[dict[str, Term], dict[str, Term]]:
     """The left side is a state with an invariant, and the right side is its closed form.
+
+    Gives the closed forms over all examples, and what stands for every state there.
 
     Raises:
         WrongStep: when it is not, or an invariant is for no state or uses one that has its own.
@@ -176,13 +177,14 @@ def _check_claim(
         raise WrongStep(
             f"expected invariants of states, {parts[index].name} among them, in {where}"
         )
-    final = {}
+    final: dict[str, Term] = {}
     for side in sides:
         for fold in _folds(side):
             _, own = components(fold)
             for j, c in enumerate(own):
                 shape = _so_far_shape(c, c.pairs[0][1].shape[1])
                 final[c.name] = Term("fold", fold.args, shape, f"{j}/{len(own)}")
+    forms: dict[str, Term] = {}
     for name, invariant in derivation.invariants.items():
         try:
             form = invariant.closed(TermOps(), variables(statement), final)
@@ -195,6 +197,8 @@ def _check_claim(
             raise WrongStep(f"expected a closed form of {name} in states without one in {where}")
         if name == parts[index].name and form != right:
             raise WrongStep(f"expected a closed form along the same recurrence in {where}")
+        forms[name] = form
+    return forms, final
 
 
 def _joined(v: Mapping[str, Term], extra: Mapping[str, Term], where: str) -> dict[str, Term]:
@@ -204,56 +208,90 @@ def _joined(v: Mapping[str, Term], extra: Mapping[str, Term], where: str) -> dic
     return {**v, **extra}
 
 
+Forms = tuple[Mapping[str, Term], Mapping[str, Term]]  # closed forms; what stands for each state
+
+
 def _base(
-    statement: Statement, joined: Recurrences, name: str, invariant: Invariant, label: str
+    statement: Statement,
+    joined: Recurrences,
+    name: str,
+    invariant: Invariant,
+    forms: Forms,
+    label: str,
 ) -> Part:
     """The chain for no examples."""
     v, where = variables(statement), f"{statement.id} (no examples{label})"
     starts = {n: c.start for n, c in joined.states.items()}
     empty = {c: internal(f"{c}_0", v[c].shape[0], EMPTY) for c in joined.blocks}
     seen = {**v, **empty}
-    closed = invariant.closed(BaseOps(), seen, starts)
+    closed = _with(statement, forms, name, starts, empty)
     lines = check_chain(
-        BaseOps(), seen, (lambda *_: starts[name], lambda *_: closed), invariant.base, where
+        ChainOps(), seen, (lambda *_: starts[name], lambda *_: closed), invariant.base, where
     )
     return Part(heading=f"no examples{label}", lines=lines)
 
 
+def _with(
+    statement: Statement,
+    forms: Forms,
+    name: str,
+    states: Mapping[str, Term],
+    columns: Mapping[str, Term],
+) -> Term:
+    """A closed form with other states and examples in it.
+
+    Raises:
+        WrongStep: when it depends on the examples in a way that cannot be carried over.
+    """
+    closed, final = forms
+    v = variables(statement)
+    new = {final[n]: states[n] for n in states} | {v[c]: t for c, t in columns.items()}
+    try:
+        n = v[next(iter(columns))].shape[1]
+        return rebuild(closed[name], new, n, next(iter(columns.values())))
+    except ShapeError as error:
+        raise WrongStep(f"in the induction of {statement.id}: {error}") from None
+
+
 def _next(
-    statement: Statement, joined: Recurrences, derivation: Induction, name: str, label: str
+    statement: Statement,
+    joined: Recurrences,
+    derivation: Induction,
+    name: str,
+    forms: Forms,
+    label: str,
 ) -> Part:
     """The chain for one more block, given the invariants for the examples so far."""
     v, where = variables(statement), f"{statement.id} (one more block{label})"
     if len(set(map(block_name, joined.blocks))) < len(joined.blocks):
         raise WrongStep(f"expected columns that differ in more than case in {where}")
-    ops = NextOps(joined.so_far, joined.blocks)
-    after = _after(joined, v)
+    ops = ChainOps()
+    after = _after(joined)
     whole = {c: ops.hcat(v[c], block) for c, block in joined.blocks.items()}
     extra = {block_name(c): block for c, block in joined.blocks.items()}
     extra |= {f"{c}_n": v[c] for c in joined.blocks}
     extra |= {f"{n}_n": state for n, state in joined.so_far.items()}
     seen = _joined(v, extra, where) | whole
     invariants = derivation.invariants
-    rule = _hypotheses(joined, {n: i.closed(ops, v, joined.so_far) for n, i in invariants.items()})
-    closed = invariants[name].closed(ops, seen, after)
+    before = {c: v[c] for c in joined.blocks}
+    rule = hypothesis(
+        {
+            n: (joined.so_far[n], _with(statement, forms, n, joined.so_far, before))
+            for n in invariants
+        }
+    )
+    closed = _with(statement, forms, name, after, whole)
     lines = check_chain(
         ops, seen, (lambda *_: after[name], lambda *_: closed), invariants[name].step, where, rule
     )
     return Part(heading=f"one more block{label}", lines=lines)
 
 
-def _after(joined: Recurrences, v: Mapping[str, Term]) -> Mapping[str, Term]:
+def _after(joined: Recurrences) -> Mapping[str, Term]:
     """Every state after one more block, by its own step."""
     renamed = {}
     for name, c in joined.states.items():
-        step = c.step
-        for block, column in c.pairs:
-            step = substitute(step, block, joined.blocks[column.name])
-        for other, state in joined.so_far.items():
-            step = substitute(step, internal(other, *state.shape), state)
-        renamed[name] = step
+        new = {block: joined.blocks[column.name] for block, column in c.pairs}
+        new |= {internal(n, *state.shape): state for n, state in joined.so_far.items()}
+        renamed[name] = substitute_all(c.step, new)
     return renamed
-
-
-def _hypotheses(joined: Recurrences, closed: Mapping[str, Term]) -> Rule:
-    return hypothesis({n: (joined.so_far[n], form) for n, form in closed.items()})

@@ -109,7 +109,7 @@ def variables(statement: Statement) -> Mapping[str, Term]:
         ShapeError: for a name or size that could be taken for an internal one.
     """
     names = [*statement.variables, *(d for s in statement.variables.values() for d in s)]
-    bad = [name for name in names if name.startswith(".")]
+    bad = [name for name in names if name.startswith(".") or "*" in name]
     if bad:
         raise ShapeError(f"expected names without a leading point in {statement.id}, got {bad}")
     return {
@@ -125,9 +125,46 @@ def contains(term: Term, wanted: Callable[[Term], bool]) -> bool:
 
 def substitute(term: Term, old: Term, new: Term) -> Term:
     """`term` with every occurrence of `old` replaced; `new` has the same shape."""
-    if term == old:
-        return new
-    return Term(term.kind, tuple(substitute(a, old, new) for a in term.args), term.shape, term.name)
+    return substitute_all(term, {old: new})
+
+
+def substitute_all(term: Term, new: Mapping[Term, Term]) -> Term:
+    """`term` with several terms replaced at once; each has the shape of what stands for it."""
+    if term in new:
+        return new[term]
+    return Term(term.kind, tuple(substitute_all(a, new) for a in term.args), term.shape, term.name)
+
+
+def rebuild(term: Term, new: Mapping[Term, Term], over: Dim, columns: Term) -> Term:
+    """`term` built again with parts replaced whose width `over` is another now.
+
+    `columns` is a matrix of that other width: a row of ones over all examples is one over its
+    columns.
+
+    Raises:
+        ShapeError: for a node that depends on the examples in another way.
+    """
+    if term in new:
+        return new[term]
+    if not term.args:
+        if not set(over) & {*term.shape[0], *term.shape[1]}:
+            return term
+        if term.kind == "ones":
+            return TermOps().ones(columns)
+        raise ShapeError(f"expected a closed form without {term.kind} over all examples")
+    args = [rebuild(a, new, over, columns) for a in term.args]
+    plain: dict[str, Callable[[], Term]] = {
+        "sum": lambda: args[0] + args[1],
+        "negative": lambda: -args[0],
+        "product": lambda: args[0] @ args[1],
+        "transpose": lambda: args[0].T,
+    }
+    if term.kind in plain:
+        return plain[term.kind]()
+    if term.kind in ("gradient", "fold", "half_square", "weighted_square", "inner", "loss"):
+        raise ShapeError(f"expected a closed form of matrix algebra, got {term.kind}")
+    made: Term = getattr(TermOps(), term.kind)(*args)
+    return made
 
 
 class TermOps:
@@ -260,6 +297,8 @@ class TermOps:
         body = f(bound)
         if not body.is_scalar:
             raise ShapeError(f"expected a scalar function, got {_shape(body.shape)}")
+        if contains(body, lambda t: t.kind == "gradient"):
+            raise ShapeError("expected a scalar without a gradient in it, got a nested one")
         return Term("gradient", (bound, body, at), at.shape)
 
     def fold(self, step: Step, start: States, *columns: Term) -> Mapping[str, Term]:
@@ -282,13 +321,19 @@ def _recurrence(
     n = columns[0].shape[1]
     for c in columns:
         _fit(c.shape[1] == n and c.kind in ("symbol", "hcat"), "a recurrence", columns[0], c)
-    blocks = tuple(internal(f"{_letter(c).lower()}_t", c.shape[0], width) for c in columns)
+    names = [_letter(c).lower() for c in columns]
+    _apart(list(start), names)
+    blocks = tuple(
+        internal(f"{a}_t", c.shape[0], width) for a, c in zip(names, columns, strict=True)
+    )
     states = {
         name: internal(name, s.shape[0], n if grows(s) else s.shape[1]) for name, s in start.items()
     }
     after = step(states, *blocks)
     if list(after) != list(start):
         raise ShapeError(f"expected a step that gives {list(start)}, got {list(after)}")
+    if any(contains(after[name], lambda t: t.kind == "fold") for name in start):
+        raise ShapeError("expected a step without a recurrence in it, got a nested one")
     for name, s in start.items():
         more = width if grows(s) else ()
         wanted = (s.shape[0], tuple(sorted((*states[name].shape[1], *more))))
@@ -303,6 +348,18 @@ def _recurrence(
         name: Term("fold", args, states[name].shape, f"{i}/{len(start)}")
         for i, name in enumerate(start)
     }
+
+
+def _apart(states: list[str], blocks: list[str]) -> None:
+    """Refuse names that could be taken for each other, or for a bound variable.
+
+    Raises:
+        ShapeError: for a state that is no single letter other than U, or a name that comes twice.
+    """
+    if any(len(s) != 1 or s == "U" for s in states):
+        raise ShapeError(f"expected states called by single letters other than U, got {states}")
+    if len({*states, *blocks}) < len(states) + len(blocks) or any(b.endswith("_n") for b in blocks):
+        raise ShapeError(f"expected states {states} and blocks {blocks} with names of their own")
 
 
 def _letter(columns: Term) -> str:

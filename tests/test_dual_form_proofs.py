@@ -449,6 +449,104 @@ def test_a_forged_induction_is_refused(name: str) -> None:
         check(claim(lhs, rhs, **more), by_induction(rhs, base))
 
 
+def scanned(ops: Any, v: Any, step: Any, start: Any, *columns: str) -> Any:
+    """The last states of a recurrence over single columns."""
+    return ops.scan(step, start, *(v[c] for c in columns))
+
+
+def _one_state(name: str, step: Any, *columns: str) -> Side:
+    return lambda ops, v: scanned(
+        ops, v, lambda s, *b: {name: step(ops, s[name], *b)}, {name: v["W"]}, *columns
+    )[name]
+
+
+def _two_columns(second: Any) -> Side:
+    return lambda ops, v: ops.scan(
+        lambda s, a, b: {"S": s["S"] + a @ (a if second else b).T}, {"S": v["W"]},
+        ops.hcat(v["X"], v["Y"]), ops.hcat(v["X"], v["Z"]),
+    )["S"]  # fmt: skip
+
+
+CAPTURES: dict[str, tuple[Side, Side, Derivation, dict[str, tuple[str, str]]]] = {
+    "a state called like the new block": (
+        _one_state("x", lambda ops, s, x: x, "X"),
+        lambda ops, v: v["W"],
+        Induction({"x": Invariant(lambda ops, v, s: v["W"], (), ())}),
+        {"W": ("h", "1")},
+    ),
+    "a state called like the one so far": (
+        _one_state("S_n", lambda ops, s, x: s + x, "X"),
+        lambda ops, v: v["W"],
+        Direct(()),
+        {"W": ("h", "1")},
+    ),
+    "a state called like the bound variable": (
+        _one_state("U", lambda ops, s, x: ops.grad(lambda V: ops.half_square(V - s), s + s), "X"),
+        lambda ops, v: ops.zeros_like(v["W"]),
+        Direct(()),
+        {"W": ("h", "1")},
+    ),
+    "columns that differ in case": (
+        _one_state("S", lambda ops, s, a, b: s + a @ b.T, "X", "x"),
+        _one_state("S", lambda ops, s, a, b: s + a @ a.T, "X", "x"),
+        Direct(()),
+        {"x": ("h", "n")},
+    ),
+    "joined columns that begin alike": (
+        _two_columns(False), _two_columns(True), Direct(()), {"Y": ("h", "m"), "Z": ("h", "m")},
+    ),
+    "a recurrence inside a recurrence": (
+        _one_state("S", lambda ops, s, x: ops.scan(
+            lambda t, y: {"S": s + y}, {"S": s}, ops.hcat(x, x))["S"], "X"),
+        _one_state("S", lambda ops, s, x: ops.scan(
+            lambda t, y: {"S": t["S"] + y}, {"S": s}, ops.hcat(x, x))["S"], "X"),
+        Direct(()),
+        {"W": ("h", "1")},
+    ),
+    "a gradient inside a gradient": (
+        lambda ops, v: ops.grad(
+            lambda U: ops.inner(U, ops.grad(lambda V: ops.inner(V, U), v["W"])), v["W"]
+        ),
+        lambda ops, v: ops.grad(
+            lambda U: ops.inner(U, ops.grad(lambda V: ops.inner(V, V), v["W"])), v["W"]
+        ),
+        Direct(()),
+        {},
+    ),
+    "a single example": (
+        _one_state("S", lambda ops, s, x: s, "Y"),
+        lambda ops, v: v["W"],
+        Induction({"S": Invariant(lambda ops, v, s: v["W"], (), ())}),
+        {"Y": ("h", "1")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(CAPTURES))
+def test_names_that_could_be_taken_for_each_other_are_refused(name: str) -> None:
+    lhs, rhs, derivation, more = CAPTURES[name]
+    with pytest.raises((ShapeError, WrongStep)):
+        check(claim(lhs, rhs, **more), derivation)
+
+
+def test_a_closed_form_that_depends_on_who_asks_is_that_of_the_claim() -> None:
+    """A form that reads what only the steps may see is carried over from the claim instead."""
+
+    def sly(ops: Any, v: Any, s: Any) -> Any:
+        X = v.get("X_n", v["X"])
+        return v["W"] + X @ ops.ones(X).T
+
+    still = claim(
+        lambda ops, v: walked(ops, v, lambda S, x: S, v["W"]),
+        lambda ops, v: v["W"] + v["X"] @ ops.ones(v["X"]).T,
+        W=("h", "1"),
+    )
+    base = (Step(CANCEL, lambda ops, v: v["W"] + v["X"] @ ops.ones(v["X"]).T),)
+    step = (Step("hypothesis", lambda ops, v: v["W"] + v["X_n"] @ ops.ones(v["X_n"]).T),)
+    with pytest.raises(WrongStep, match="ends elsewhere"):
+        check(still, Induction({"S": Invariant(sly, base, step)}))
+
+
 def test_a_variable_named_like_the_bound_one_is_not_captured() -> None:
     v = {"U": symbol("U", dim("m"), dim("k"))}
     node = OPS.grad(lambda Z: OPS.inner(Z, v["U"]), A)

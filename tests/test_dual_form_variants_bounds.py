@@ -311,3 +311,23 @@ def test_tiny_gates_neither_divide_by_zero_nor_overflow(variant: Variant, size: 
         check(o, o_slow)
         for a, b in zip(leaves(state), leaves(state_slow), strict=True):
             check(a, b)
+
+
+@pytest.mark.parametrize("H", [((1.0, 0.5), (0.0, 1.0)), ((1.0, 0.0), (0.0, -0.999))])
+def test_a_given_mesa_state_that_is_not_positive_or_symmetric_is_within_the_bound(
+    H: tuple[tuple[float, float], ...],
+) -> None:
+    """Cholesky reads one half of H, and an eigenvalue below zero eats into the ridge."""
+    from dualform.variants.mesa import MesaState
+
+    one = torch.ones(1, 1, 1)
+    state = MesaState(torch.ones(1, 1, 1, 2), torch.tensor([[H]]))
+    o, _ = bounded(
+        "mesa", "fast",
+        {"q": torch.ones(1, 1, 1, 2), "k": torch.zeros(1, 1, 1, 2), "v": torch.zeros(1, 1, 1, 1),
+         "gamma": one, "beta": 0 * one, "ridge": torch.ones(1, 2), "state": state},
+    )  # fmt: skip
+    system = [[Fraction(x) + (i == j) for j, x in enumerate(row)] for i, row in enumerate(H)]
+    (a, b), (c, d) = system
+    exactly = (d - b + a - c) / (a * d - b * c)  # (1 1) A^(-1) (1 1)^T
+    assert abs(Fraction(float(o.value)) - exactly) <= Fraction(float(o.error))

@@ -7,13 +7,16 @@ positive semidefinite, so no eigenvalue of the system is below the least lambda.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from dualform.variants.arithmetic import Array, identity, moved
+import torch
+from torch import Tensor
+
+from dualform.variants.arithmetic import Array, Bounded, identity, moved, pair
 from dualform.variants.layout import joined, pieces, rows
 from dualform.variants.pairwise import pair_products
 from dualform.variants.recurrent import Gates
-from dualform.variants.solve import eliminate, solve_positive
+from dualform.variants.solve import deficiency, eliminate, solve_positive
 
 
 class MesaState(NamedTuple):
@@ -32,17 +35,27 @@ def fast(
     """
     outputs = []
     diagonal = ridge * identity(k, k.shape[-1])
+    least = _less(ridge, deficiency(state.H))
     for at in pieces(k.shape[-2], chunk):
         (since, until), products = pair_products(rows(gates["gamma"], at))
         keys, values, beta = rows(k, at), rows(v, at), rows(gates["beta"], at)
         systems = _systems(state.H, keys, products * beta.mT, since) + _beside(diagonal)
         asked = moved(lambda t: t.unsqueeze(-1), rows(q, at))
-        x = moved(lambda t: t.squeeze(-1), solve_positive(systems, asked, _beside(ridge)))
+        x = moved(lambda t: t.squeeze(-1), solve_positive(systems, asked, _beside(least)))
         scores = (x @ keys.mT) * (products * beta.mT)
         outputs.append((x * since) @ state.G.mT + scores @ values)
         written, last = (keys * (until * beta)), since[..., -1:, :]
         state = MesaState(state.G * last + values.mT @ written, state.H * last + keys.mT @ written)
     return joined(outputs, q, v.shape[-1]), state
+
+
+def _less(ridge: Array, by: Tensor | None) -> Array:
+    """The ridge less what a given H may lack, which later decays only shrink."""
+    r = pair(ridge)
+    if by is None or r is None:
+        return ridge
+    value = r.value.double() - r.error - by
+    return cast(Array, Bounded(value, torch.zeros_like(value)))
 
 
 def _beside(a: Array) -> Array:

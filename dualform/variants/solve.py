@@ -47,7 +47,8 @@ def _substituted(system: Tensor, right: Tensor) -> Tensor:
 def solve_positive(matrix: Array, right: Array, smallest: Array) -> Array:
     """x of A x = b by Cholesky; A [..., n, n], b [..., n, m]; NaN where A is not positive definite.
 
-    The exact A has no eigenvalue below the least entry of `smallest` [..., 1, n].
+    The symmetric part of the exact A has no eigenvalue below the least entry of `smallest`
+    [..., 1, n]; where that may not be positive, the bound is infinite.
     """
     a, b = pair(matrix), pair(right)
     if a is None or b is None:
@@ -56,13 +57,30 @@ def solve_positive(matrix: Array, right: Array, smallest: Array) -> Array:
     n, tiny = x.shape[-2], torch.finfo(x.dtype).smallest_normal
     d = a.value.double().diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().unsqueeze(-1)
     lower = a.read().tril()  # Cholesky reads the lower half
-    read = lower + lower.tril(-1).mT
+    uneven = (a.value.double() - a.value.double().mT).abs()  # which Cholesky does not see
+    read = lower + lower.tril(-1).mT + uneven
     backward = _gamma(3 * n + 1, x) / (1 - _gamma(n + 1, x)) * (d @ d.mT) + read
     size = x.double().abs()
     reach = (1 + d.sum(-2, keepdim=True)) ** 2 * (1 + size.sum(-2, keepdim=True))
     residual = backward @ size + b.read() + 4 * (n + 1) ** 2 * tiny * reach
     error = torch.linalg.vector_norm(residual, dim=-2, keepdim=True) / _least(smallest)
     return cast(Array, Bounded(x, (error * _INFLATE).expand(x.shape)))
+
+
+def deficiency(matrix: Array) -> Tensor | None:
+    """How far below zero an eigenvalue of the symmetric part of A may be, [..., 1, 1], with A's
+    error counted; None for plain tensors.
+    """
+    a = pair(matrix)
+    if a is None:
+        return None
+    value = a.value.double()
+    if not value.shape[-1] or not bool(torch.isfinite(value).all()):
+        return torch.full((1, 1), 0.0 if not value.shape[-1] else torch.inf, dtype=value.dtype)
+    lowest = torch.linalg.eigvalsh((value + value.mT) / 2)[..., :1].unsqueeze(-1)
+    size = torch.linalg.matrix_norm(value, keepdim=True)
+    slack = 1e-13 * size + torch.linalg.matrix_norm(a.error, keepdim=True)
+    return cast(Tensor, (-lowest).clamp(min=0) + slack)
 
 
 def _least(smallest: Array) -> Tensor:

@@ -239,6 +239,6 @@ ARCHITECTURE: tuple[Statement, ...] = (
         ),
         near_miss=lambda ops, v: attend(v["V_demo"], v["W_K"] @ v["X_demo"], v["q"]),
         remark="The near miss is the in-context update itself: the two agree for all values and "
-        "queries exactly where the query's Gram matrix X X^T acts as the identity on the keys.",
+        "queries exactly where W_K (X X^T - I) X' = 0.",
     ),
 )

@@ -95,7 +95,8 @@ CONSTRUCTION: tuple[Statement, ...] = (
         rhs=lambda ops, v: _after_step(ops, v, 1),
         near_miss=lambda ops, v: _after_step(ops, v, -1),
         remark="W_K = W_Q = [[I, 0], [0, 0]], W_V = [[0, 0], [W, -I]], projection gamma I. With "
-        "y = W x in place of a query's target the layer leaves minus its prediction's change.",
+        "y = -W x in place of a query's target the layer leaves minus its prediction after the "
+        "step.",
     ),
     Statement(
         id="layers-are-steps",

@@ -151,8 +151,8 @@ MOMENTUM: tuple[Statement, ...] = (
         rhs=lambda ops, v: v["V"] @ ((v["C"] - ops.identity(v["C"])) @ v["p"] - v["c"]),
         near_miss=lambda ops, v: v["V"] @ (v["C"] @ v["p"] - v["c"]),
         remark="C averages the values, c holds what momentum attention adds. They agree for all "
-        "values exactly where (C - I)p = c: with weights that fall as eta^(t-i), where attention "
-        "looks at its own token alone.",
+        "values exactly where (C - I)p = c: with averages and weights by powers of eta (not zero), "
+        "and p adding up to one, where attention looks at its own token alone.",
     ),
     Statement(
         id="momentum-attention-is-momentum",

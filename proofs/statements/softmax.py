@@ -211,7 +211,7 @@ SOFTMAX: tuple[Statement, ...] = (
     ),
     Statement(
         id="block-as-weight-change",
-        title="In a whole block the context acts as a rank-one change of the first MLP matrix",
+        title="In a block without normalisation the context is a rank-one change of its MLP",
         source="Dherin et al. 2507.16003, theorem 2.2 with the residual in the last bias",
         variables={
             "W_1": ("p", "d"),
@@ -228,6 +228,7 @@ SOFTMAX: tuple[Statement, ...] = (
         near_miss=lambda ops, v: _block(ops, v, v["a"], _moved_weights(ops, v), v["b_2"]),
         assumes="the attention output a without context is not zero",
         remark="a and a_C are the attention outputs (residual included) without and with context; "
-        "the near miss forgets the residual's share in the last bias.",
+        "the last bias changes too, which the near miss forgets. With a layer norm, a stands for "
+        "what the MLP reads and the residual is added by itself.",
     ),
 )
