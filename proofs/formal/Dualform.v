@@ -35,6 +35,20 @@ Lemma twiceE (x : R) : x *+ 2 = radd x x. Proof. by rewrite mulr2n. Qed.
 Lemma with_zero (x y : R) : radd x rzero = radd y rzero -> x = y.
 Proof. by rewrite /radd /rzero !addr0. Qed.
 
+(* What follows from y z = 1. *)
+Lemma times_unit (y z a b : R) :
+  rmul y z = rone -> rmul a z = rmul b z -> a = b.
+Proof.
+rewrite /rmul /rone => unit same.
+by rewrite -[a]mulr1 -[b]mulr1 -unit ![_ * (y * z)]mulrCA same.
+Qed.
+Lemma relation (y a b : R) : rmul y (radd a b) = rone ->
+  rmul y b = radd (rone) (ropp (rmul y a)).
+Proof. by rewrite /rmul /radd /rone /ropp mulrDr => <-; rewrite addrC addKr. Qed.
+Lemma no_relation (y z : R) : rmul y z = rone ->
+  rmul y z = radd (rone) (rzero).
+Proof. by move=> ->; rewrite /radd /rzero addr0. Qed.
+
 (* The number in a 1 x 1 matrix. *)
 Definition sc (c : 'M[R]_1) : R := c ord0 ord0.
 (* <A, B> *)
@@ -76,10 +90,10 @@ Proof. by rewrite [A]thinmx0 mul0mx. Qed.
 Lemma oppK m n (A : 'M[R]_(m,n)) : - - A = A. Proof. exact: opprK. Qed.
 Lemma oppD m n (A B : 'M[R]_(m,n)) : - (A + B) = - A - B. Proof. exact: opprD. Qed.
 
-(* Products, sums, signs, transposes. *)
-Definition product_rules := (trD, trN, trZ, tr0, tr1, @trmx_mul R, @trmxK R,
-  @mulmxDl R, @mulmxDr R, @mulmxN R, @mulNmx R, @mulmx0 R, @mul0mx R, @mulmx1 R, @mul1mx R,
-  mulZl, mulZr, scale2, scale1, scaleD, scaleN, scale0, oppK, oppD, mul0dim, @mulmxA R).
+Lemma addl0 m n (A : 'M[R]_(m,n)) : 0 + A = A. Proof. exact: add0r. Qed.
+Lemma addr0' m n (A : 'M[R]_(m,n)) : A + 0 = A. Proof. exact: addr0. Qed.
+Lemma opp0 m n : - (0 : 'M[R]_(m,n)) = 0. Proof. exact: oppr0. Qed.
+
 
 (* Blocks: columns of blocks outside, rows of blocks inside. *)
 Lemma row_cols m1 m2 n1 n2 (A : 'M[R]_(m1,n1)) (B : 'M_(m2,n1)) (C : 'M_(m1,n2)) (D : 'M_(m2,n2)) :
@@ -156,10 +170,6 @@ Lemma map_col f m1 m2 n (A : 'M[R]_(m1,n)) (B : 'M[R]_(m2,n)) :
 Proof. exact: map_col_mx. Qed.
 Lemma map_tr f m n (A : 'M[R]_(m,n)) : (map_mx f A)^T = map_mx f A^T :> 'M[R]_(n,m).
 Proof. by rewrite map_trmx. Qed.
-Definition block_rules := (@mul_mx_row R, @tr_row_mx R, @mul_row_col R, @mul_col_mx R,
-  @tr_col_mx R, row_cols, addrow, addcol, opprow, oppcol, scalerow, scalecol, ones_row,
-  identity_blocks, times_row, times_col, khatri_rao_row, causal_blocks, causal_newest_first_blocks,
-  causal1, causal_newest_first1, diag1, diag_blocks, map_row, map_col).
 
 (* Entry-wise products, diagonals, masks. *)
 Lemma tr_times m n (A B : 'M[R]_(m,n)) : (times A B)^T = times A^T B^T.
@@ -247,11 +257,6 @@ Lemma causal0 n : causal (0 : 'M[R]_n) = 0.
 Proof. by apply/matrixP=> i j; rewrite !mxE mul0rn. Qed.
 Lemma causal_newest_first0 n : causal_newest_first (0 : 'M[R]_n) = 0.
 Proof. by apply/matrixP=> i j; rewrite !mxE mul0rn. Qed.
-Definition entrywise_rules := (tr_times, timesDl, timesDr, timesNl, timesNr, timesZl, timesZr,
-  times0l, times0r, tr_diag, diagD, diagN, diagZ, diag_ones, times_col_ones, times_ones_row,
-  times_col_onesr, times_ones_rowr, khatri_rao_gram, khatri_rao_gramA, causalD, causalN, causalZ,
-  causal0, causal_newest_firstD, causal_newest_firstN, causal_newest_firstZ, causal_newest_first0,
-  map_tr).
 
 (* Entries. *)
 Lemma addE m n (A B : 'M[R]_(m,n)) i j : (A + B) i j = radd (A i j) (B i j).
@@ -286,9 +291,6 @@ Lemma mapE f m n (A : 'M[R]_(m,n)) i j : map_mx f A i j = f (A i j) :> R.
 Proof. by rewrite mxE. Qed.
 Lemma identityE i j : (1%:M : 'M[R]_1) i j = rone.
 Proof. by rewrite !ord1 mxE eqxx. Qed.
-Definition entry_rules := (identityE, addE, oppE, zeroE, scaleE, timesE, onesE, causalE,
-  causal_newest_firstE, outerE, diagME, MdiagE, traceE,
-  mxtrace_add, mxtrace_opp, mxtrace_scale).
 Lemma tr_entry m n (A : 'M[R]_(m,n)) i j : A^T i j = A j i. Proof. by rewrite mxE. Qed.
 Lemma outer_first m n p (c : 'M[R]_(m,1)) (r : 'M[R]_(1,n)) (A : 'M[R]_(n,p)) :
   (c *m r) *m A = c *m (r *m A).
@@ -304,6 +306,21 @@ Lemma uaddE (x y : R) : x + y = @radd R x y. Proof. by []. Qed.
 Lemma umulE (x y : R) : x * y = @rmul R x y. Proof. by []. Qed.
 Lemma uoppE (x : R) : - x = @ropp R x. Proof. by []. Qed.
 Lemma utwiceE (x : R) : x *+ 2 = @radd R x x. Proof. by rewrite mulr2n. Qed.
+Lemma unit_number (Z : 'M[R]_1) :
+  Z \in unitmx -> @rmul R (invmx Z ord0 ord0) (Z ord0 ord0) = rone R.
+Proof. by move=> /mulVmx /matrixP/(_ ord0 ord0); rewrite outerE identityE. Qed.
+(* Inverses, where a product with what is inverted has been multiplied out. *)
+Lemma inverse_cancels m n p (X : 'M[R]_(m,n)) (P : 'M[R]_(n,p)) (Q : 'M_(p,n)) :
+  P *m Q \in unitmx -> X *m invmx (P *m Q) *m P *m Q = X.
+Proof. by move=> unit; rewrite -mulmxA mulmxKV. Qed.
+(* A number added to all arguments of a function that turns sums into products. *)
+Lemma exp_shift f n (c : 'M[R]_1) (A : 'M[R]_(1,n)) :
+  (forall x y : R, f (x + y) = f x * f y) ->
+  map_mx f (c *m ones R n + A) = map_mx f c ord0 ord0 *: map_mx f A :> 'M[R]_(1,n).
+Proof.
+move=> f_add; apply/matrixP=> i j.
+by rewrite mxE addE outerE onesE /radd /rmul /rone mulr1 (ord1E i) f_add !mxE.
+Qed.
 Lemma uzeroE : 0 = rzero R :> R. Proof. by []. Qed.
 Lemma uoneE : 1 = rone R :> R. Proof. by []. Qed.
 End Units.
@@ -328,7 +345,6 @@ Lemma inner0r m n (A : 'M[R]_(m,n)) : inner A 0 = rzero R.
 Proof. by rewrite /inner mulmx0; exact: linear0. Qed.
 Lemma inner0l m n (A : 'M[R]_(m,n)) : inner 0 A = rzero R.
 Proof. by rewrite innerC inner0r. Qed.
-Definition inner_rules := (innerDl, innerDr, innerNl, innerNr, innerZl, innerZr, inner0l, inner0r).
 (* The adjoint rules: what stands beside the direction goes to the other side. *)
 Lemma inner_right m n p (C : 'M[R]_(m,p)) (A : 'M_(m,n)) (B : 'M_(n,p)) :
   inner C (A *m B) = inner (C *m B^T) A.
@@ -357,8 +373,48 @@ Fixpoint cols (t : nat) : 'M[R]_(r, width t) :=
   match t return 'M[R]_(r, width t) with 0 => 0 | t.+1 => row_mx (x t) (cols t) end.
 End Columns.
 
+(* One rule after the other: each looks at the goal only as often as it applies. *)
+Ltac multiply :=
+  rewrite ?mulmxDl ?mulmxDr ?trmx_mul ?trD ?mulmxN ?mulNmx ?trN ?trmxK ?oppD ?oppK ?mulmxA
+    ?mulZl ?mulZr ?trZ ?scaleD ?scaleN ?scale2 ?scale1 ?scale0 ?mulmx0 ?mul0mx ?mulmx1 ?mul1mx
+    ?tr0 ?tr1 ?mul0dim ?addl0 ?addr0' ?opp0.
+Ltac block_steps :=
+  rewrite ?mul_mx_row ?tr_row_mx ?mul_row_col ?mul_col_mx ?tr_col_mx ?row_cols ?addrow ?addcol
+    ?opprow ?oppcol ?scalerow ?scalecol ?ones_row ?identity_blocks ?times_row ?times_col
+    ?khatri_rao_row ?causal_blocks ?causal_newest_first_blocks ?diag_blocks ?map_row ?map_col.
+Ltac entrywise_steps :=
+  rewrite ?tr_times ?timesDl ?timesDr ?timesNl ?timesNr ?timesZl ?timesZr ?times0l ?times0r
+    ?tr_diag ?causal1 ?causal_newest_first1 ?diag1 ?diagD ?diagN ?diagZ ?diag_ones
+    ?times_col_ones ?times_ones_row ?times_col_onesr ?times_ones_rowr ?khatri_rao_gram
+    ?khatri_rao_gramA ?causalD ?causalN ?causalZ ?causal0 ?causal_newest_firstD
+    ?causal_newest_firstN ?causal_newest_firstZ ?causal_newest_first0 ?map_tr.
+Ltac entry_steps := repeat progress
+  rewrite ?identityE ?addE ?oppE ?zeroE ?scaleE ?timesE ?onesE ?causalE ?causal_newest_firstE
+    ?outerE ?diagME ?MdiagE ?traceE ?mxtrace_add ?mxtrace_opp ?mxtrace_scale.
+Ltac inner_steps := repeat progress
+  rewrite ?innerDl ?innerDr ?innerNl ?innerNr ?innerZl ?innerZr ?inner0l ?inner0r.
+
+(* Rules are only tried where the goal has something that they are about. *)
+Ltac open_blocks :=
+  lazymatch goal with
+  | |- context [row_mx _ _] => block_steps
+  | |- context [col_mx _ _] => block_steps
+  | _ => idtac
+  end.
+Ltac open_entrywise :=
+  lazymatch goal with
+  | |- context [times _ _] => entrywise_steps
+  | |- context [diag _] => entrywise_steps
+  | |- context [causal _] => entrywise_steps
+  | |- context [causal_newest_first _] => entrywise_steps
+  | |- context [khatri_rao _ _] => entrywise_steps
+  | |- context [map_mx _ _] => entrywise_steps
+  | _ => idtac
+  end.
+(* Zeros and ones go before anything is multiplied out. *)
+Ltac zeros := rewrite ?mulmx0 ?mul0mx ?mulmx1 ?mul1mx ?tr0 ?tr1 ?addl0 ?addr0' ?opp0 ?scale0.
 Ltac multiply_out :=
-  repeat (progress rewrite ?(product_rules, block_rules, entrywise_rules)).
+  repeat (progress (zeros; open_blocks; multiply; open_entrywise)).
 
 (* The sides of an equation of blocks, block by block. *)
 Ltac by_blocks :=
@@ -372,9 +428,15 @@ Ltac one_type :=
   repeat match goal with
   | |- context [GRing.Ring.sort (GRing.ComRing.ringType ?R)] =>
     change (GRing.Ring.sort (GRing.ComRing.ringType R)) with (GRing.ComRing.sort R)
-  | |- context [GRing.Ring.sort (GRing.ComUnitRing.ringType ?R)] =>
-    change (GRing.Ring.sort (GRing.ComUnitRing.ringType R))
-      with (GRing.ComRing.sort (GRing.ComUnitRing.comRingType R))
+  | |- context [GRing.UnitRing.ringType (GRing.ComUnitRing.unitRingType ?R)] =>
+    change (GRing.UnitRing.ringType (GRing.ComUnitRing.unitRingType R))
+      with (GRing.ComRing.ringType (GRing.ComUnitRing.comRingType R))
+  | |- context [GRing.ComUnitRing.ringType ?R] =>
+    change (GRing.ComUnitRing.ringType R)
+      with (GRing.ComRing.ringType (GRing.ComUnitRing.comRingType R))
+  | |- context [GRing.ComUnitRing.zmodType ?R] =>
+    change (GRing.ComUnitRing.zmodType R)
+      with (GRing.ComRing.zmodType (GRing.ComUnitRing.comRingType R))
   | |- context [GRing.ComUnitRing.sort ?R] =>
     change (GRing.ComUnitRing.sort R) with (GRing.ComRing.sort (GRing.ComUnitRing.comRingType R))
   | |- context [GRing.Zmodule.sort (GRing.ComRing.zmodType ?R)] =>
@@ -410,9 +472,9 @@ Ltac rows_as_columns :=
   end.
 
 Ltac open_entries :=
-  rewrite ?outer_first ?entry_rules ?tr_entry ?product_rules ?entrywise_rules ?outer_first
-    ?entry_rules ?tr_entry; rows_as_columns;
-  rewrite ?product_rules ?entrywise_rules ?outer_first ?entry_rules ?tr_entry.
+  rewrite ?outer_first; entry_steps; rewrite ?tr_entry; multiply; open_entrywise;
+  rewrite ?outer_first; entry_steps; rewrite ?tr_entry; rows_as_columns;
+  multiply; open_entrywise; rewrite ?outer_first; entry_steps; rewrite ?tr_entry.
 
 Ltac entries :=
   let i := fresh "i" in let j := fresh "j" in
@@ -437,7 +499,7 @@ Ltac one_of_traces :=
   | |- context [\tr (@mulmx ?R ?m ?n ?p ?A ?B)] =>
     let E := fresh "E" in
     have E : \tr (@mulmx R m n p A B) = \tr (@mulmx R m n p A B) by [];
-    rewrite [in RHS]mxtrace_mulC ?mulmxA in E; rotated E 8
+    rewrite [in RHS]mxtrace_mulC ?mulmxA in E; rotated E 8%N
   end.
 
 Ltac finite_algebra :=
@@ -458,5 +520,236 @@ Ltac to_direction H :=
       rewrite (innerC C A) end end
   end.
 Ltac expansion H :=
-  rewrite /sc; multiply_out; rewrite ?inner_rules ?entry_rules;
-  repeat (progress (to_direction H; multiply_out; rewrite ?inner_rules)); open_entries; ring_equal.
+  rewrite /sc; multiply_out; inner_steps; entry_steps;
+  repeat (progress (to_direction H; multiply_out; inner_steps)); open_entries; ring_equal.
+
+(* What inverses are for: numbers through y z = 1, matrices by cancelling. *)
+Ltac cancel_inverses :=
+  repeat match goal with
+  | H : is_true (?A \in unitmx) |- _ =>
+    progress rewrite ?(mulVmx H) ?(mulmxV H) ?(mulmxK H) ?(mulmxKV H)
+  | H : is_true (?P *m ?Q \in unitmx) |- _ =>
+    progress rewrite ?(inverse_cancels _ H)
+  end.
+
+Ltac spell := rewrite ?(raddE, rmulE, roppE, twiceE, rzeroE, roneE)
+  ?(uaddE, umulE, uoppE, utwiceE, uzeroE, uoneE).
+Ltac argument_equal :=
+  let a := fresh "a" in let b := fresh "b" in
+  apply/matrixP=> a b; open_entries; spell; one_type; apply: with_zero; ring.
+Ltac same_arguments :=
+  repeat match goal with
+  | |- context [map_mx ?f ?X] =>
+    match goal with |- context [map_mx f ?Y] =>
+      lazymatch X with Y => fail | _ =>
+        let E := fresh "E" in (have E : X = Y by argument_equal); rewrite E; clear E
+      end
+    end
+  end.
+
+(* Both sides multiplied by what is inverted; then y z = 1, and y b = 1 - y a for z = a + b. *)
+Ltac multiply_by_units :=
+  repeat match goal with
+  | E : rmul ?y (radd ?a ?b) = rone _ |- _ => apply: (times_unit E); move/relation: E => E
+  | E : rmul ?y ?z = rone _ |- _ => apply: (times_unit E); move/no_relation: E => E
+  end.
+Ltac orient_units :=
+  repeat match goal with
+  | E : rmul ?y (radd ?a ?b) = rone _ |- _ => move/relation: E => E
+  | E : rmul ?y ?z = rone _ |- _ => move/no_relation: E => E
+  end.
+Ltac ring_with_units :=
+  one_type; apply: with_zero;
+  match goal with
+  | E1 : rmul _ _ = radd _ _, E2 : rmul _ _ = radd _ _, E3 : rmul _ _ = radd _ _ |- _ =>
+    ring [E1 E2 E3]
+  | E1 : rmul _ _ = radd _ _, E2 : rmul _ _ = radd _ _ |- _ => ring [E1 E2]
+  | E1 : rmul _ _ = radd _ _ |- _ => ring [E1]
+  | _ => ring
+  end.
+(* Equations about the numbers that are inverted, kept beside the goal to be rewritten with it. *)
+Ltac number_units :=
+  repeat match goal with
+  | H : is_true (?Z \in @unitmx ?R 1%N) |- _ => move: (unit_number H); clear H
+  end.
+(* A matrix that is inverted and is a sum P + Q becomes a variable A, and Q becomes A - P. *)
+Lemma last_summand (R : comUnitRingType) n (M P Q : 'M[R]_n) : M = P + Q -> Q = M - P.
+Proof. by move=> ->; rewrite addrC addKr. Qed.
+Ltac name_sums :=
+  repeat match goal with
+  | H : is_true (?M \in @unitmx ?R ?n) |- _ =>
+    lazymatch n with 1%N => fail | _ =>
+      lazymatch M with @GRing.add _ ?P ?Q =>
+        let E := fresh "E" in let A := fresh "A" in
+        (have E : Q = M - P by apply: last_summand);
+        move: H E; generalize M => A H E; rewrite E; clear E
+      end
+    end
+  end.
+Ltac inverse_algebra :=
+  intros; name_sums; rewrite /sc; cancel_inverses; multiply_out; cancel_inverses; multiply_out;
+  same_arguments;
+  let i := fresh "i" in let j := fresh "j" in
+  apply/matrixP=> i j; rewrite ?(ord1E i) ?(ord1E j); number_units;
+  multiply_out; open_entries; spell; try one_of_transposes; one_type; intros;
+  first [solve [orient_units; ring_with_units] | multiply_by_units; ring_with_units].
+
+(* Concrete matrices as lists of rows, to show that two of them differ: MathComp's matrices do not
+   compute, these lists do. Instances follow the shape of an expression. *)
+Section Values.
+Variable R : comUnitRingType.
+Definition entry (l : seq (seq R)) (i j : nat) : R := nth 0 (nth [::] l i) j.
+Definition mx m n (l : seq (seq R)) : 'M[R]_(m,n) := \matrix_(i, j) entry l i j.
+Definition table m n (f : nat -> nat -> R) : seq (seq R) := mkseq (fun i => mkseq (f i) n) m.
+Lemma entry_table m n f i j : (i < m)%N -> (j < n)%N -> entry (table m n f) i j = f i j.
+Proof. by move=> im jn; rewrite /entry /table !nth_mkseq. Qed.
+Lemma mx_table m n f : mx m n (table m n f) = \matrix_(i, j) f i j.
+Proof. by apply/matrixP=> i j; rewrite !mxE entry_table. Qed.
+Definition dot p (f : nat -> R) : R := foldr (fun k s => f k + s) 0 (iota 0 p).
+Lemma dotE p (f : nat -> R) : \sum_(k < p) f k = dot p f.
+Proof. by rewrite -(big_mkord xpredT f) unlock /reducebig /index_iota subn0. Qed.
+
+Class value m n (A : 'M[R]_(m,n)) (l : seq (seq R)) : Prop := value_of : A = mx m n l.
+Definition list_of m n (A : 'M[R]_(m,n)) l (_ : value A l) := l.
+Definition same m n (a b : seq (seq R)) : bool :=
+  all (fun i => all (fun j => entry a i j == entry b i j) (iota 0 n)) (iota 0 m).
+Lemma same_mx m n a b : same m n a b -> mx m n a = mx m n b.
+Proof.
+move=> /allP ab; apply/matrixP=> i j; rewrite !mxE.
+have im : val i \in iota 0 m by rewrite mem_iota ltn_ord.
+have jn : val j \in iota 0 n by rewrite mem_iota ltn_ord.
+by have /allP row := ab _ im; apply/eqP; exact: row.
+Qed.
+Lemma value_is m n (A : 'M[R]_(m,n)) a b : value A a -> same m n a b -> value A b.
+Proof. by move=> Aa ab; rewrite /value Aa; exact: same_mx. Qed.
+Lemma differ m n (A B : 'M[R]_(m,n)) a b : value A a -> value B b -> ~~ same m n a b -> A <> B.
+Proof.
+move=> -> -> /negP no E; apply: no; apply/allP => i; rewrite mem_iota /= => im.
+apply/allP => j; rewrite mem_iota /= => jn.
+by have /matrixP/(_ (Ordinal im) (Ordinal jn)) := E; rewrite !mxE => ->.
+Qed.
+(* `vm_compute` computes an argument once, and what is under a binder again and again. *)
+Definition on1 (a : seq (seq R)) (f : seq (seq R) -> seq (seq R)) := f a.
+Definition on2 (a b : seq (seq R)) (f : seq (seq R) -> seq (seq R) -> seq (seq R)) := f a b.
+Global Instance value_mx m n l : value (mx m n l) l. Proof. by []. Qed.
+Global Instance value_zero m n : value (0 : 'M[R]_(m,n)) (table m n (fun _ _ => 0)).
+Proof. by rewrite /value mx_table; apply/matrixP=> i j; rewrite !mxE. Qed.
+Global Instance value_one n : value (1%:M : 'M[R]_n) (table n n (fun i j => (i == j)%:R)).
+Proof. by rewrite /value mx_table; apply/matrixP=> i j; rewrite !mxE. Qed.
+Global Instance value_ones n : value (ones R n) (table 1 n (fun _ _ => 1)).
+Proof. by rewrite /value mx_table; apply/matrixP=> i j; rewrite !mxE. Qed.
+Section Operations.
+Context m n p q (A : 'M[R]_(m,n)) (B : 'M[R]_(m,n)) (C : 'M[R]_(n,p)) (D : 'M[R]_(m,q)).
+Context (F : 'M[R]_n) (c : 'M[R]_1) (g : 'M[R]_(n,1)).
+Context a b cl d f s gl (Aa : value A a) (Bb : value B b) (Cc : value C cl) (Dd : value D d) (Ff : value F f) (ss : value c s) (gg : value g gl).
+Global Instance value_add : value (A + B) (on2 a b (fun a b =>
+    table m n (fun i j => entry a i j + entry b i j))).
+Proof. by rewrite /value /on1 /on2 mx_table Aa Bb; apply/matrixP=> i j; rewrite !mxE. Qed.
+Global Instance value_opp : value (- A) (on1 a (fun a =>
+    table m n (fun i j => - entry a i j))).
+Proof. by rewrite /value /on1 /on2 mx_table Aa; apply/matrixP=> i j; rewrite !mxE. Qed.
+Global Instance value_mul :
+  value (A *m C) (on2 a cl (fun a cl =>
+    table m p (fun i j => dot n (fun k => entry a i k * entry cl k j)))).
+Proof.
+rewrite /value /on1 /on2 mx_table Aa Cc; apply/matrixP=> i j; rewrite !mxE -dotE.
+by apply: eq_bigr => k _; rewrite !mxE.
+Qed.
+Global Instance value_tr : value A^T (on1 a (fun a =>
+    table n m (fun i j => entry a j i))).
+Proof. by rewrite /value /on1 /on2 mx_table Aa; apply/matrixP=> i j; rewrite !mxE. Qed.
+Global Instance value_scale : value (sc c *: A) (on2 a s (fun a s =>
+    table m n (fun i j => entry s 0 0 * entry a i j))).
+Proof. by rewrite /value /on1 /on2 mx_table Aa ss; apply/matrixP=> i j; rewrite /sc !mxE. Qed.
+Global Instance value_times : value (times A B) (on2 a b (fun a b =>
+    table m n (fun i j => entry a i j * entry b i j))).
+Proof. by rewrite /value /on1 /on2 mx_table Aa Bb; apply/matrixP=> i j; rewrite !mxE. Qed.
+Global Instance value_diag :
+  value (diag g) (on1 gl (fun gl =>
+    table n n (fun i j => if i == j then entry gl i 0 else 0))).
+Proof.
+rewrite /value /on1 /on2 mx_table gg; apply/matrixP=> i j; rewrite /diag !mxE.
+by rewrite -val_eqE /=; case: eqP => [->|_]; rewrite ?mulr1n ?mulr0n.
+Qed.
+Global Instance value_causal :
+  value (causal F) (on1 f (fun f =>
+    table n n (fun i j => if (i <= j)%N then entry f i j else 0))).
+Proof.
+rewrite /value /on1 /on2 mx_table Ff; apply/matrixP=> i j; rewrite !mxE.
+by case: (i <= j)%N; rewrite ?mulr1n ?mulr0n.
+Qed.
+Global Instance value_trace : value (trace F) (on1 f (fun f =>
+    table 1 1 (fun _ _ => dot n (fun k => entry f k k)))).
+Proof.
+rewrite /value /on1 /on2 mx_table Ff; apply/matrixP=> i j; rewrite /trace !mxE !ord1 eqxx mulr1n -dotE.
+by apply: eq_bigr => k _; rewrite !mxE.
+Qed.
+Global Instance value_row :
+  value (row_mx A D)
+    (on2 a d (fun a d =>
+    table m (n + q) (fun i j => if (j < n)%N then entry a i j else entry d i (j - n)))).
+Proof.
+rewrite /value /on1 /on2 mx_table Aa Dd; apply/matrixP=> i j; case: (split_ordP j) => k ->.
+  by rewrite row_mxEl !mxE /= ltn_ord.
+by rewrite row_mxEr !mxE /= ltnNge leq_addr /= addKn.
+Qed.
+Global Instance value_map (h : R -> R) : value (map_mx h A) (on1 a (fun a =>
+    table m n (fun i j => h (entry a i j)))).
+Proof. by rewrite /value /on1 /on2 mx_table Aa; apply/matrixP=> i j; rewrite !mxE. Qed.
+End Operations.
+Global Instance value_over m1 m2 n (A : 'M[R]_(m1,n)) (B : 'M[R]_(m2,n)) a b
+    (Aa : value A a) (Bb : value B b) :
+  value (col_mx A B)
+    (on2 a b (fun a b =>
+    table (m1 + m2) n (fun i j => if (i < m1)%N then entry a i j else entry b (i - m1) j))).
+Proof.
+rewrite /value /on1 /on2 mx_table Aa Bb; apply/matrixP=> i j; case: (split_ordP i) => k ->.
+  by rewrite col_mxEu !mxE /= ltn_ord.
+by rewrite col_mxEd !mxE /= ltnNge leq_addr /= addKn.
+Qed.
+
+(* Determinants and adjugates of lists by their first row; the inverse they give is checked. *)
+Definition minor (a : seq (seq R)) i j : seq (seq R) :=
+  let without k T (s : seq T) := take k s ++ drop k.+1 s in
+  map (without j R) (without i (seq R) a).
+Fixpoint determinant n (a : seq (seq R)) : R :=
+  if n is n'.+1 then dot n (fun j => (-1) ^+ j * entry a 0 j * determinant n' (minor a 0 j)) else 1.
+Definition inverse_list n (a : seq (seq R)) : seq (seq R) :=
+  let d := (determinant n a)^-1 in
+  table n n (fun i j => d * ((-1) ^+ (i + j) * determinant n.-1 (minor a j i))).
+Definition inverts n (a b : seq (seq R)) : bool :=
+  same n n (table n n (fun i j => dot n (fun k => entry a i k * entry b k j)))
+    (table n n (fun i j => (i == j)%:R)).
+Lemma value_inverse n (A : 'M[R]_n) a (Aa : value A a) :
+  inverts n a (inverse_list n a) -> value (invmx A) (inverse_list n a).
+Proof.
+move=> /same_mx; set b := inverse_list n a => ab.
+have AB : A *m mx n n b = 1%:M.
+  have V : value (mx n n b) b by [].
+  by rewrite (value_mul Aa V) /on2 ab [RHS](value_one n).
+have [unit _] := mulmx1_unit AB.
+by rewrite /value -[RHS](mulKmx unit) AB mulmx1.
+Qed.
+
+(* The gradient of the loss that a refutation takes, the sum of y^3 - t y. *)
+Definition cubic_gradient m n (Y T : 'M[R]_(m,n)) : 'M[R]_(m,n) :=
+  \matrix_(i, j) (Y i j * Y i j *+ 3 - T i j).
+Global Instance value_cubic m n (A B : 'M[R]_(m,n)) a b (Aa : value A a) (Bb : value B b) :
+  value (cubic_gradient A B)
+    (on2 a b (fun a b =>
+    table m n (fun i j => entry a i j * entry a i j *+ 3 - entry b i j))).
+Proof. by rewrite /value /on1 /on2 mx_table Aa Bb; apply/matrixP=> i j; rewrite !mxE. Qed.
+End Values.
+
+(* Functions that stand for exp and for an activation: 2^x at the integers x >= 0, and x^2. *)
+Definition power_of_two_int (x : int) : int := 2%:R ^+ `|x|.
+Definition power_of_two (x : rat) : rat := 2%:R ^+ `|numq x|.
+
+(* An inverse is computed and checked. *)
+Ltac inverse_value :=
+  match goal with |- value (invmx _) _ =>
+    notypeclasses refine (value_inverse _ _); [typeclasses eauto | vm_compute; reflexivity]
+  end.
+Global Hint Extern 1 (value (invmx _) _) => inverse_value : typeclass_instances.
+Ltac evaluate := eapply value_is; [typeclasses eauto | vm_compute; reflexivity].
+Ltac different := eapply differ; [typeclasses eauto | typeclasses eauto | vm_compute; reflexivity].

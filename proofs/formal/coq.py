@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from proofs.calculus import gradient
-from proofs.terms import ONE, Dim, ShapeError, Term, substitute
+from proofs.terms import Dim, ShapeError, Term
 
 SUM, PRODUCT, ATOM = 1, 2, 3
 RESERVED = frozenset(
@@ -37,7 +37,7 @@ class Printer:
 
     Where `newest_first`, blocks of examples are numbered from the newest to the oldest: what the
     catalogue appends, Coq prepends, as then no two sizes have to be shown equal. `examples` is the
-    name of their size. `ring` is the ring of the entries.
+    name of their size. `ring` is the ring of the entries, `structure` its operations.
     """
 
     symbol: Callable[[Term], str]
@@ -46,11 +46,29 @@ class Printer:
     newest_first: bool = False
     examples: Dim = ()
     ring: str = "R"
+    structure: str = "R"
 
     def matrix_type(self, term: Term) -> str:
         """The type of a tree's value."""
         rows, columns = map(self.size, term.shape)
         return f"'M[{self.ring}]_({rows},{columns})"
+
+    def structural(self, term: Term, axis: int) -> str:
+        """The size that Coq gives a tree along an axis: blocks add up in their order."""
+        kind, args = term.kind, term.args
+        if kind in ("sum", "negative", "scale", "times", "causal", "inverse", "exp", "activation"):
+            return self.structural(args[-1], axis)
+        if kind == "transpose":
+            return self.structural(args[0], 1 - axis)
+        if kind == "product":
+            return self.structural(args[axis], axis)
+        if kind in ("hcat", "vcat"):
+            along = 1 if kind == "hcat" else 0
+            if axis != along:
+                return self.structural(args[0], axis)
+            *first, last = (self.structural(a, axis) for a in self.blocks(term, axis))
+            return "".join(f"({n}) + (" for n in first) + last + ")" * len(first)
+        return self.size(term.shape[axis])
 
     def at(self, term: Term, level: int) -> str:
         """The term, in parentheses where it binds weaker than `level`."""
@@ -136,7 +154,7 @@ def _identity(printer: Printer, term: Term) -> str:
 
 
 def _ones(printer: Printer, term: Term) -> str:
-    return f"(ones {printer.ring} {_argument(printer.size(term.shape[1]))})"
+    return f"(ones {printer.structure} {_argument(printer.size(term.shape[1]))})"
 
 
 def _argument(text: str) -> str:
@@ -229,15 +247,3 @@ def parts(term: Term, kind: str) -> list[Term]:
     for a in term.args:
         found |= dict.fromkeys(parts(a, kind))
     return list(found)
-
-
-def renamed(term: Term, pairs: Iterable[tuple[Term, Term]]) -> Term:
-    """A tree with symbols replaced, one after the other."""
-    for old, new in pairs:
-        term = substitute(term, old, new)
-    return term
-
-
-def is_number(term: Term) -> bool:
-    """Whether a tree is a 1 x 1 matrix."""
-    return term.shape == (ONE, ONE)

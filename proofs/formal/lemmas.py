@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from proofs.formal.coq import (
@@ -18,7 +18,18 @@ from proofs.formal.coq import (
 from proofs.formal.expansion import remainder
 from proofs.statements import Side, Statement
 from proofs.steps import Derivation, Induction
-from proofs.terms import ONE, Component, Dim, Term, TermOps, components, contains, grows, internal
+from proofs.terms import (
+    ONE,
+    Component,
+    Dim,
+    Term,
+    TermOps,
+    components,
+    contains,
+    grows,
+    internal,
+    substitute,
+)
 from proofs.terms import variables as variables_of
 
 _OPS = TermOps()
@@ -54,8 +65,11 @@ def lemmas(
         if not isinstance(derivation, Induction):
             raise NotFormal("a recurrence without invariants to prove it by")
         text, names = _Recurrence(statement, folds).section(derivation, left, right)
+    module = lemma_name(statement.id)
+    parts_ = [_heading(statement), f"Module {module}.", found.text, text, f"End {module}."]
     return Lemmas(
-        text="\n".join([_heading(statement), found.text, text]), names=(*found.names, *names)
+        text="\n".join(p for p in parts_ if p),
+        names=tuple(f"{module}.{name}" for name in (*found.names, *names)),
     )
 
 
@@ -76,10 +90,6 @@ def _size_names(dims: Dim) -> list[str]:
 def sizes(terms: Iterable[Term]) -> list[str]:
     """The size names in the shapes of symbols, each once."""
     return list(dict.fromkeys(n for t in terms for d in t.shape for n in _size_names(d)))
-
-
-def _size_printer(taken: Iterable[str]) -> dict[str, str]:
-    return {name: name for name in taken}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +150,7 @@ def gradients(statement: Statement, sides: Iterable[Term]) -> Lemmas:
             nodes[(node.args[0], carried_out(node.args[1]))] = None
     texts, names = [], []
     for number, (bound, body) in enumerate(nodes, 1):
-        name = f"{lemma_name(statement.id)}_gradient_{number}"
+        name = f"gradient_{number}"
         texts.append(_gradient(name, bound, body))
         names.append(name)
     return Lemmas(text="\n".join(texts), names=tuple(names))
@@ -180,8 +190,6 @@ STEP = "step"
 
 def _moved(body: Term, bound: Term, direction: Term) -> Term:
     """The body at U + t H; t H is an internal symbol that prints so."""
-    from proofs.terms import substitute
-
     return substitute(body, bound, bound + internal(STEP, *direction.shape))
 
 
@@ -221,11 +229,19 @@ def _units(terms: Iterable[Term], printer: Printer) -> list[str]:
 
 
 def _direct(statement: Statement, left: Term, right: Term) -> tuple[str, tuple[str, ...]]:
-    name = lemma_name(statement.id)
+    name = "equality"
     left, right = carried_out(left), carried_out(right)
     printer, binders = _plain_printer((left, right))
     units = _units((left, right), printer)
-    hypotheses = "".join(f"  {u} ->\n" for u in units)
+    shifted = any(
+        node.args[0].kind == "sum" for side in (left, right) for node in parts(side, "exp")
+    )
+    shift = "rewrite ?(exp_shift _ _ exp_add); " if shifted else ""
+    adds = "(forall x y : R, exp (x + y) = exp x * exp y)"
+    hypotheses = "".join(f"  {u} ->\n" for u in [*([adds] if shifted else []), *units])
+    proof = "inverse_algebra" if units else "finite_algebra"
+    if shifted:
+        proof = f"move=> exp_add; {shift}{proof}"
     lines = [
         "Section Statement.",
         f"Variable R : {_ring((left, right))}.",
@@ -234,7 +250,7 @@ def _direct(statement: Statement, left: Term, right: Term) -> tuple[str, tuple[s
         f"Lemma {name} {binders} :",
         f"{hypotheses}  {printer.term(left)}",
         f"  = {printer.term(right)}.",
-        f"Proof. {'inverse_algebra' if units else 'finite_algebra'}. Qed.",
+        f"Proof. {proof}. Qed.",
         "End Statement.",
     ]
     return "\n".join(lines), (name,)
@@ -244,7 +260,7 @@ class _Recurrence:
     """The section of a statement with recurrences over one sequence of examples."""
 
     def __init__(self, statement: Statement, folds: Iterable[Term]) -> None:
-        self.statement, self.name = statement, lemma_name(statement.id)
+        self.statement = statement
         self.folds = list(folds)
         self.states: dict[str, Component] = {}
         self.symbols: dict[str, Term] = {}
@@ -318,19 +334,19 @@ class _Recurrence:
         lines += self._fixpoints()
         claims = [f"{printer.term(a)} = {printer.term(carried_out(b))}" for a, b in invariants]
         lines += [
-            f"Lemma {self.name}_invariant t' :",
+            "Lemma invariant t' :",
             "  " + "\n  /\\ ".join(claims) + ".",
             "Proof.",
             "elim: t' => [|t' IH] /=; first by repeat split; finite_algebra.",
             *self._step(len(claims)),
             "Qed.",
-            f"Lemma {self.name} t' :",
+            "Lemma equality t' :",
             f"  {printer.term(carried_out(left))}",
             f"  = {printer.term(carried_out(right))}.",
             self._final(len(claims)),
             "End Recurrence.",
         ]
-        return "\n".join(lines), (f"{self.name}_invariant", self.name)
+        return "\n".join(lines), ("invariant", "equality")
 
     def _step(self, count: int) -> list[str]:
         names = [f"IH{i}" for i in range(1, count + 1)]
@@ -340,7 +356,7 @@ class _Recurrence:
 
     def _final(self, count: int) -> str:
         names = [f"E{i}" for i in range(1, count + 1)]
-        invariant = f"({self.name}_invariant t')"
+        invariant = "(invariant t')"
         opened = (
             f"have {_pattern(names)} := {invariant}." if count > 1 else f"have E1 := {invariant}."
         )
@@ -406,7 +422,3 @@ def _pattern(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     return f"[{names[0]} {_pattern(names[1:])}]"
-
-
-def unused(_: Mapping[str, Term]) -> None:
-    """Nothing."""
