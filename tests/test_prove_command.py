@@ -1,12 +1,14 @@
 """`dualform prove`: what it prints, the document it writes, and how it refuses."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 
+from empirical import cli
 from proofs.derivations import DERIVATIONS
-from proofs.statements import EVERYTHING
+from proofs.statements import EVERYTHING, by_id
 from proofs.steps import Direct
 from tests._study import dualform, error_line
 
@@ -62,3 +64,34 @@ def test_a_wrong_step_is_named_and_the_status_is_one(monkeypatch: pytest.MonkeyP
     assert "expected step 1 of context-split to follow by the rule 'blocks'" in " ".join(
         result.stdout.split()
     )
+
+
+def test_without_coq_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    line = error_line(dualform("prove", "linear-attention-dual", "--formal", tmp_path / "o"))
+    assert line.startswith("error: expected Coq with MathComp for formal proofs, got no `coqc`")
+    assert "coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra" in line
+
+
+@pytest.mark.skipif(shutil.which("coqc") is None, reason="coqc is not installed")
+def test_formal_proofs_are_written_and_checked(tmp_path: Path) -> None:
+    result = dualform("prove", "linear-attention-dual", "--formal", tmp_path)
+    assert result.exit_code == 0
+    assert "✓ linear-attention-dual" in result.stdout and "Coq: checked" in result.stdout
+    assert "linear_attention_dual" in (tmp_path / "identities_1.v").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(shutil.which("coqc") is None, reason="coqc is not installed")
+def test_a_statement_that_coq_refuses_gives_status_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = by_id("linear-attention-dual")
+    assert true.near_miss is not None
+    wrong = dataclasses.replace(true, rhs=true.near_miss)
+    monkeypatch.setattr("proofs.statements.CATALOGUE", (wrong,))
+    monkeypatch.setattr(cli, "run_proofs", lambda *_: None)
+    result = dualform("prove", "linear-attention-dual", "--formal", tmp_path)
+    assert error_line(result, 1).startswith("refused: expected every statement to be checked by")
+    assert "✗ linear-attention-dual" in result.stdout and "Coq: refused" in result.stdout
