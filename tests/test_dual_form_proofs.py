@@ -513,12 +513,6 @@ CAPTURES: dict[str, tuple[Side, Side, Derivation, dict[str, tuple[str, str]]]] =
         Direct(()),
         {},
     ),
-    "a single example": (
-        _one_state("S", lambda ops, s, x: s, "Y"),
-        lambda ops, v: v["W"],
-        Induction({"S": Invariant(lambda ops, v, s: v["W"], (), ())}),
-        {"Y": ("h", "1")},
-    ),
 }  # fmt: skip
 
 
@@ -527,6 +521,15 @@ def test_names_that_could_be_taken_for_each_other_are_refused(name: str) -> None
     lhs, rhs, derivation, more = CAPTURES[name]
     with pytest.raises((ShapeError, WrongStep)):
         check(claim(lhs, rhs, **more), derivation)
+
+
+def test_an_induction_over_a_single_example_is_refused() -> None:
+    """With one example a state that grows would be one wide before the first step already."""
+    one = claim(
+        _one_state("S", lambda ops, s, x: s, "Y"), lambda ops, v: v["W"], Y=("h", "1")
+    )  # fmt: skip
+    with pytest.raises(WrongStep, match="expected any number of examples"):
+        check(one, Induction({"S": Invariant(lambda ops, v, s: v["W"], (), ())}))
 
 
 def test_a_closed_form_that_depends_on_who_asks_is_that_of_the_claim() -> None:
