@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-LAYOUTS = ("contiguous", "transposed", "strided", "offset")
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -96,16 +95,3 @@ def scaled(value: Tensor, powers: Sequence[int], dtype: torch.dtype) -> Tensor:
     most = torch.finfo(dtype).max
     made = value * by.reshape(-1, *[1] * (value.dim() - 1))
     return made.clamp(-most, most).to(dtype)
-
-
-def laid_out(value: Tensor, layout: str) -> Tensor:
-    """The same entries in another memory layout."""
-    if layout == "transposed":
-        return value.mT.contiguous().mT
-    if layout == "strided":
-        wide = value.new_zeros(*value.shape[:-1], 2 * value.shape[-1])
-        wide[..., ::2] = value
-        return wide[..., ::2]
-    if layout == "offset":
-        return torch.nn.functional.pad(value, (1, 0))[..., 1:]
-    return value.contiguous()

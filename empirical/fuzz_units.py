@@ -9,16 +9,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dualform.layouts import LAYOUTS, laid_out
 from dualform.ops import TrackedOps
 from dualform.rounding import Tracked
 from dualform.variants import VARIANTS, Variant, bounded
 from empirical.fuzz_draws import (
-    LAYOUTS,
     Example,
     Plan,
     entries,
     exponents,
-    laid_out,
     one_of,
     scaled,
     size,

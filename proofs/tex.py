@@ -411,10 +411,11 @@ def theorem(statement: Statement, verdict: Verdict) -> str:
             rf"Witness: {witness}; {prose(verdict.detail)}.",
         ]
     else:
+        _, short = _abbreviated(statement)
         body = [
             _claim(statement, statement.rhs, "="),
             r"\noindent\emph{Derivation.} ",
-            *(_chain(part, _abbreviated(statement)[1]) for part in verdict.parts),
+            *(_chain(part, short) for part in verdict.parts),
             r"\noindent\emph{Near miss,} which every check refuses: the right side",
             _right(statement, statement.near_miss),
         ]

@@ -7,9 +7,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dualform.layouts import LAYOUTS, laid_out
 from proofs.statements import Statement
-
-LAYOUTS = ("contiguous", "transposed", "strided", "offset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +43,6 @@ def draws(statement: Statement, reach: int, largest: int = 7) -> st.SearchStrate
         ),
         block=st.integers(1, 3),
     )
-
-
-def laid_out(value: Tensor, layout: str) -> Tensor:
-    """The same entries in another memory layout."""
-    if layout == "transposed":
-        return value.mT.contiguous().mT
-    if layout == "strided":
-        wide = value.new_zeros(*value.shape[:-1], 2 * value.shape[-1])
-        wide[..., ::2] = value
-        return wide[..., ::2]
-    if layout == "offset":
-        return torch.nn.functional.pad(value, (1, 0))[..., 1:]
-    return value.contiguous()
 
 
 def tensors(statement: Statement, draw: Draw, dtype: torch.dtype, device: str) -> dict[str, Tensor]:

@@ -9,13 +9,13 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dualform.layouts import LAYOUTS, laid_out
 from dualform.rounding import Tracked
 from dualform.variants import VARIANTS, bounded
 from dualform.variants import recurrent as slow_steps
 from dualform.variants.arithmetic import identity
 from dualform.variants.forms import Gate, form
 from dualform.variants.registry import Variant, matrix_state
-from tests._draws import LAYOUTS, laid_out
 
 Inputs = dict[str, Any]
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-LAYOUTS = ("contiguous", "transposed", "strided", "offset")
+from dualform.layouts import LAYOUTS, laid_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,19 +84,6 @@ def cases(draw: st.DrawFn, domain: Domain) -> Case:
         cut=domain.multiple * draw(st.integers(min(1, pieces - 1), max(pieces - 1, 0))),
         from_state=draw(st.booleans()) if domain.states else False,
     )
-
-
-def laid_out(value: Tensor, layout: str) -> Tensor:
-    """The same entries in another memory layout."""
-    if layout == "transposed":
-        return value.mT.contiguous().mT
-    if layout == "strided":
-        wide = value.new_zeros(*value.shape[:-1], 2 * value.shape[-1])
-        wide[..., ::2] = value
-        return wide[..., ::2]
-    if layout == "offset":
-        return torch.nn.functional.pad(value, (1, 0))[..., 1:]
-    return value.contiguous()
 
 
 def attention_inputs(

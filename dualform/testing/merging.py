@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dualform.layouts import laid_out
 from dualform.rounding import Tracked
-from dualform.testing.cases import Case, Domain, laid_out
+from dualform.testing.cases import Case, Domain
 from dualform.testing.comparing import Agreement, Identity, compare
 from dualform.testing.hunting import EXAMPLES, Report, generic, search_for
 from dualform.testing.implementation import Implementation

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dualform.layouts import laid_out
 from dualform.testing.canonical import Inputs, Outputs, given_for, on_leaves
-from dualform.testing.cases import Case, draw_qkv, laid_out
+from dualform.testing.cases import Case, draw_qkv
 from dualform.testing.implementation import Implementation
 from dualform.testing.messages import ConformanceError, Finding
 from dualform.testing.reference import expected

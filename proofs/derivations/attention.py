@@ -3,6 +3,21 @@
 from proofs.rules import BLOCKS, CANCEL, DIFFERENTIATE, DISTRIBUTE, REGROUP, SIGNS
 from proofs.steps import Derivation, Direct, Induction, Invariant, Step
 
+OUTER_PRODUCTS = Invariant(
+    closed=lambda ops, v, s: v["W"] + v["V"] @ v["K"].T,
+    base=(Step(CANCEL, lambda ops, v: v["W"] + v["V"] @ v["K"].T),),
+    step=(
+        Step(
+            "hypothesis",
+            lambda ops, v: v["W"] + v["V_n"] @ v["K_n"].T + v["v"] @ v["k"].T,
+        ),
+        Step(
+            BLOCKS,
+            lambda ops, v: v["W"] + ops.hcat(v["V_n"], v["v"]) @ ops.hcat(v["K_n"], v["k"]).T,
+        ),
+    ),
+)
+
 ATTENTION: dict[str, Derivation] = {
     "context-split": Direct(
         (
@@ -39,26 +54,7 @@ ATTENTION: dict[str, Derivation] = {
             ),
         )
     ),
-    "outer-product-sum": Induction(
-        {
-            "S": Invariant(
-                closed=lambda ops, v, s: v["W"] + v["V"] @ v["K"].T,
-                base=(Step(CANCEL, lambda ops, v: v["W"] + v["V"] @ v["K"].T),),
-                step=(
-                    Step(
-                        "hypothesis",
-                        lambda ops, v: v["W"] + v["V_n"] @ v["K_n"].T + v["v"] @ v["k"].T,
-                    ),
-                    Step(
-                        BLOCKS,
-                        lambda ops, v: (
-                            v["W"] + ops.hcat(v["V_n"], v["v"]) @ ops.hcat(v["K_n"], v["k"]).T
-                        ),
-                    ),
-                ),
-            )
-        }
-    ),
+    "outer-product-sum": Induction({"S": OUTER_PRODUCTS}),
     "linear-loss-step": Direct(
         (
             Step(DIFFERENTIATE, lambda ops, v: v["W"] - (-(v["V"] @ v["K"].T))),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from proofs.derivations.attention import OUTER_PRODUCTS
 from proofs.rules import BLOCKS, CANCEL, DISTRIBUTE, EXPAND, REGROUP
 from proofs.steps import Derivation, Direct, Induction, Invariant, Step
 
@@ -22,26 +23,10 @@ def _read(ops: Any, v: Any, inside: Any) -> Any:
     return ops.hcat(_so_far(ops, v), new)
 
 
-_STATE = Invariant(
-    closed=lambda ops, v, s: v["W"] + v["V"] @ v["K"].T,
-    base=(Step(CANCEL, lambda ops, v: v["W"] + v["V"] @ v["K"].T),),
-    step=(
-        Step(
-            "hypothesis",
-            lambda ops, v: v["W"] + v["V_n"] @ v["K_n"].T + v["v"] @ v["k"].T,
-        ),
-        Step(
-            BLOCKS,
-            lambda ops, v: v["W"] + ops.hcat(v["V_n"], v["v"]) @ ops.hcat(v["K_n"], v["k"]).T,
-        ),
-    ),
-)
-
-
 def _outputs(*steps: Step) -> Induction:
     return Induction(
         {
-            "S": _STATE,
+            "S": OUTER_PRODUCTS,
             "O": Invariant(
                 closed=lambda ops, v, s: v["W"] @ v["Q"] + v["V"] @ ops.causal(v["K"].T @ v["Q"]),
                 base=(

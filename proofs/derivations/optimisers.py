@@ -4,6 +4,7 @@ from typing import Any
 
 from proofs.rules import BLOCKS, CANCEL, DIFFERENTIATE, EXPAND, IDENTITY
 from proofs.steps import Derivation, Induction, Invariant, Step
+from proofs.terms import Term
 
 
 def _at(ops: Any, v: Any) -> Any:
@@ -37,49 +38,32 @@ def _joined(ops: Any, v: Any, E: Any, e: Any) -> Any:
     return ops.hcat(E, e) @ ops.hcat(v["X_n"], v["x"]).T
 
 
-def _state(first: Any, E: Any, error: Any, start: Any) -> Invariant:
-    """From `first` (gradients carried out) to start + [E' e][X_n x]^T."""
+def _invariant(first: Any, E: Any, error: Any, start: str, errors: str) -> Invariant:
+    """From `first` (gradients carried out) to the start's share + [E' e][X_n x]^T.
+
+    `start` is W, a share of it (c of the weights, d of the velocity), or nothing.
+    """
+
+    def nothing(ops: Any, v: Any) -> Any:
+        shares = {"c": ops.identity(v["gamma"]), "d": ops.zeros_like(v["gamma"])}
+        return _closed(ops, v, {**shares, errors: ops.empty(v["T"])}, start, errors)
+
+    whole = Step(IDENTITY, lambda ops, v: ops.scale(ops.identity(v["gamma"]), v["W"]))
     return Invariant(
-        closed=lambda ops, v, s: _closed(ops, v, s, start, "E"),
-        base=(
-            Step(
-                CANCEL,
-                lambda ops, v: _closed(
-                    ops, v, {"c": ops.identity(v["gamma"]), "E": ops.empty(v["T"])}, start, "E"
-                ),
-            ),
-        )
-        if start == "W"
-        else (
-            Step(
-                IDENTITY,
-                lambda ops, v: ops.scale(ops.identity(v["gamma"]), v["W"]),
-            ),
-            Step(
-                CANCEL,
-                lambda ops, v: _closed(
-                    ops, v, {"c": ops.identity(v["gamma"]), "E": ops.empty(v["T"])}, start, "E"
-                ),
-            ),
-        ),
-        step=_chain(first, E, error, start, "E"),
+        closed=lambda ops, v, s: _closed(ops, v, s, start, errors),
+        base=(*((whole,) if start == "c" else ()), Step(CANCEL, nothing)),
+        step=_chain(first, E, error, start),
     )
+
+
+def _state(first: Any, E: Any, error: Any, start: str) -> Invariant:
+    """The weights."""
+    return _invariant(first, E, error, start, "E")
 
 
 def _velocity(first: Any, F: Any, error: Any, start: str) -> Invariant:
-    """From M = `first` to d W + [F' e][X_n x]^T; without d where decay does not reach M."""
-    return Invariant(
-        closed=lambda ops, v, s: _closed(ops, v, s, start, "F"),
-        base=(
-            Step(
-                CANCEL,
-                lambda ops, v: _closed(
-                    ops, v, {"d": ops.zeros_like(v["gamma"]), "F": ops.empty(v["T"])}, start, "F"
-                ),
-            ),
-        ),
-        step=_chain(first, F, error, start, "F"),
-    )
+    """The velocity."""
+    return _invariant(first, F, error, start, "F")
 
 
 def _closed(ops: Any, v: Any, s: Any, start: Any, errors: str) -> Any:
@@ -90,7 +74,7 @@ def _closed(ops: Any, v: Any, s: Any, start: Any, errors: str) -> Any:
     return (v["W"] if start == "W" else ops.scale(s[start], v["W"])) + tail
 
 
-def _chain(first: Any, E: Any, error: Any, start: Any, errors: str) -> tuple[Step, ...]:
+def _chain(first: Any, E: Any, error: Any, start: str) -> tuple[Step, ...]:
     """Differentiate, put in the hypotheses, collect the errors, join the blocks."""
 
     def collected(ops: Any, v: Any, joined: bool) -> Any:
@@ -107,15 +91,14 @@ def _chain(first: Any, E: Any, error: Any, start: Any, errors: str) -> tuple[Ste
 
     return (
         Step(DIFFERENTIATE, first),
-        Step("hypothesis", lambda ops, v: _put(ops, v, first(ops, v), start)),
+        Step("hypothesis", lambda ops, v: _put(ops, v, first(ops, v))),
         Step(EXPAND, lambda ops, v: collected(ops, v, False)),
         Step(BLOCKS, lambda ops, v: collected(ops, v, True)),
     )
 
 
-def _put(ops: Any, v: Any, term: Any, start: Any) -> Any:
+def _put(ops: Any, v: Any, term: Any) -> Any:
     """`term` with S_n and M_n outside of output gradients replaced by their closed forms."""
-    from proofs.terms import Term
 
     def walk(t: Any) -> Any:
         if t == v["S_n"]:

@@ -150,6 +150,14 @@ def _both_kinds(v: Any, *middles: tuple[int, Any]) -> Any:
     return total
 
 
+def _three_kinds(ops: Any, v: Any, c: Any, *one: Any) -> Any:
+    """+b c, +b c p and -b in the middle; `one` is the identity behind the first, if it is there."""
+    first = v["b"] @ c
+    for i in one:
+        first = first @ i
+    return _both_kinds(v, (1, first), (1, v["b"] @ c @ _p(v)), (-1, v["b"]))
+
+
 def _stationary(ops: Any, v: Any, S: Any, Sk: Any) -> Any:
     """The gradient multiplied out, S and S k as given (with I in them or not)."""
     k, e, b = v["k"].T, epsilon(ops, v), v["b"]
@@ -187,33 +195,15 @@ _FIRST_ORDER = Direct(
         Step(IDENTITY, lambda ops, v: _stationary(ops, v, v["S"], v["S"] @ v["k"])),
         Step(
             UNITS,
-            lambda ops, v: (
-                (v["S"] - v["S"])
-                + _both_kinds(
-                    v,
-                    (1, v["b"] @ _c(ops, v)),
-                    (1, v["b"] @ _c(ops, v) @ _p(v)),
-                    (-1, v["b"]),
-                )
-            ),
+            lambda ops, v: (v["S"] - v["S"]) + _three_kinds(ops, v, _c(ops, v)),
         ),
         Step(
             CANCEL,
-            lambda ops, v: _both_kinds(
-                v,
-                (1, v["b"] @ _c(ops, v)),
-                (1, v["b"] @ _c(ops, v) @ _p(v)),
-                (-1, v["b"]),
-            ),
+            lambda ops, v: _three_kinds(ops, v, _c(ops, v)),
         ),
         Step(
             IDENTITY,
-            lambda ops, v: _both_kinds(
-                v,
-                (1, v["b"] @ _c(ops, v) @ ops.identity(v["b"])),
-                (1, v["b"] @ _c(ops, v) @ _p(v)),
-                (-1, v["b"]),
-            ),
+            lambda ops, v: _three_kinds(ops, v, _c(ops, v), ops.identity(v["b"])),
         ),
         Step(
             EXPAND,
