@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests._study import save_data, save_model
 
-settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("ci", max_examples=45, deadline=None, derandomize=True)
 settings.register_profile(
     "deep", max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -280,7 +280,7 @@ def test_a_rule_allows_its_step_and_refuses_a_planted_error(
 
 
 # Rules that hold the equations of others, and regroup, which all may do.
-MANY_EQUATIONS = (REGROUP, EXPAND, MULTIPLY_BLOCKS, TRACE, SIGNS)
+MANY_EQUATIONS = (REGROUP, EXPAND, MULTIPLY_BLOCKS, TRACE)
 
 
 def test_every_rule_has_a_planted_error() -> None:

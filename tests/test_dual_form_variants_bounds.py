@@ -59,7 +59,7 @@ def test_fast_and_slow_agree_under_the_sum_of_their_bounds(
 
     fuzz()
     telling = [c for c in seen if c.finite and c.nontrivial]
-    assert len(telling) >= len(seen) / 4 >= 7, "most examples were empty, zero or overflowed"
+    assert len(telling) >= len(seen) / 3 >= 12, "most examples were empty, zero or overflowed"
 
 
 @each
@@ -270,7 +270,7 @@ def test_attention_by_blocks_merges_to_attention_at_once(dtype: torch.dtype) -> 
         seen.append(check(whole, merged))
 
     fuzz()
-    assert sum(c.nontrivial for c in seen) >= len(seen) / 3 >= 8
+    assert sum(c.nontrivial for c in seen) >= len(seen) / 3 >= 12
 
 
 def test_demonstrations_and_query_merge_in_any_order_and_none_changes_nothing() -> None:
