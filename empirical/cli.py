@@ -190,7 +190,7 @@ def run_formal(ids: list[str] | None, folder: Path) -> None:
     """Write Coq lemmas into `folder`, have `coqc` check them, and print one line a statement.
 
     Raises:
-        UserError: without Coq with MathComp.
+        UserError: without Coq with MathComp, or for facts of analysis alone.
         Refused: when a lemma is not accepted, rests on an axiom, or a statement has none.
     """
     from rich.console import Console
@@ -201,6 +201,11 @@ def run_formal(ids: list[str] | None, folder: Path) -> None:
 
     console = Console()
     chosen = [s for s in CATALOGUE if not ids or s.id in ids]
+    if not chosen:
+        raise UserError(
+            f"expected a statement of matrix algebra for Coq, got {', '.join(ids or [])}, whose "
+            "proof is one of analysis; leave --formal away"
+        )
     try:
         with TerminalReporter(console).stage("formal", len(chosen)) as advance:
             verdicts = formal_check(chosen, folder)

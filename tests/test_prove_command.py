@@ -95,3 +95,8 @@ def test_a_statement_that_coq_refuses_gives_status_one(
     result = dualform("prove", "linear-attention-dual", "--formal", tmp_path)
     assert error_line(result, 1).startswith("refused: expected every statement to be checked by")
     assert "✗ linear-attention-dual" in result.stdout and "Coq: refused" in result.stdout
+
+
+def test_a_fact_of_analysis_has_no_coq_lemma_and_says_so(tmp_path: Path) -> None:
+    line = error_line(dualform("prove", "noise-floor", "--formal", tmp_path))
+    assert line.startswith("error: expected a statement of matrix algebra for Coq, got noise-floor")
