@@ -1,4 +1,4 @@
-"""A decoder of the study (XGLM, which also holds fairseq's dense LMs), its encoder and geometry."""
+"""A decoder of the study with its encoder and geometry."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,11 @@ from typing import Any
 
 import torch
 
+from empirical.architectures import Block, blocks_of
 from empirical.errors import UserError
+
+# BLOOM's positions are relative and its configuration names no length: that of its training.
+UNLIMITED = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,11 @@ class LoadedModel:
     width: int
     max_length: int
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The self-attention block of every layer of `model`."""
+        return blocks_of(self.model)
+
 
 @contextmanager
 def default_dtype_of(model: LoadedModel) -> Iterator[None]:
@@ -57,25 +66,29 @@ def wrap(model: Any, tokenizer: Any, name: str) -> LoadedModel:
     """A `LoadedModel` around a decoder that is already built.
 
     Raises:
-        UserError: when its configuration names no BOS or EOS token.
+        UserError: for an architecture without an adapter, or when the configuration names no BOS or
+            EOS token.
     """
     config = model.config
-    special = (config.bos_token_id, config.eos_token_id)
-    if not all(type(token) is int for token in special):
+    bos, eos = (_first(x) for x in (config.bos_token_id, config.eos_token_id))
+    if not (type(bos) is int and type(eos) is int):
         raise UserError(
             f"expected one bos_token_id and one eos_token_id in the configuration of {name}, got "
             f"{config.bos_token_id} and {config.eos_token_id}; add them to config.json"
         )
-    encoder = TokenizerEncoder(
-        tokenizer=tokenizer, bos=config.bos_token_id, eos=config.eos_token_id
-    )
+    blocks = blocks_of(model)
     return LoadedModel(
         model=model.eval(),
-        encoder=encoder,
+        encoder=TokenizerEncoder(tokenizer=tokenizer, bos=bos, eos=eos),
         name=name,
         device=next(model.parameters()).device,
-        n_layers=config.num_layers,
-        n_heads=config.attention_heads,
-        width=config.d_model,
-        max_length=config.max_position_embeddings,
+        n_layers=len(blocks),
+        n_heads=blocks[0].heads,
+        width=config.hidden_size,
+        max_length=getattr(config, "max_position_embeddings", None) or UNLIMITED,
     )
+
+
+def _first(token: Any) -> Any:
+    """The first of a list of tokens (Llama 3 and Gemma name several that end a text)."""
+    return token[0] if isinstance(token, list) and token else token

@@ -1,7 +1,7 @@
 """Loading the decoders of the study: embedded, random, from a folder or from the hub."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
-from transformers import XGLMForCausalLM
 
+from empirical.architectures import check_known
 from empirical.decoder import LoadedModel, TokenizerEncoder, default_dtype_of, wrap
 from empirical.errors import UserError
 from empirical.random_models import Geometry, random_geometry, random_xglm
@@ -28,7 +28,6 @@ __all__ = [
     "wrap",
 ]
 
-ARCHITECTURES = ("xglm",)
 # What reading damaged or unreachable files raises: the hub's and JSON's errors are among these.
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError,
                SafetensorError)  # fmt: skip
@@ -77,7 +76,7 @@ def _check_folder(folder: Path) -> None:
             f"expected a JSON object in {folder / 'config.json'}, got {type(config).__name__}; "
             "copy the file again"
         )
-    _check_architecture(config, str(folder))
+    check_known(config.get("model_type"), str(folder))
     known = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
     if not any((folder / name).is_file() for name in known):
         raise UserError(
@@ -89,15 +88,6 @@ def _check_folder(folder: Path) -> None:
 def _looks_local(name: str) -> bool:
     """Whether a name can only be a path: hub ids are taken as OWNER/NAME."""
     return name.startswith((".", "/", "~")) or name.count("/") != 1
-
-
-def _check_architecture(config: Mapping[str, Any], name: str) -> None:
-    kind = config.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise UserError(
-            f"expected an architecture among {', '.join(ARCHITECTURES)} in {name}, got {kind!r}; "
-            "name a supported model"
-        )
 
 
 def check_finite(model: Any, name: str) -> None:
@@ -157,7 +147,7 @@ def _read(where: str, local: bool, dtype: torch.dtype) -> tuple[Any, Callable[[]
     Raises:
         UserError: when it cannot be read, or lacks tensors.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     def guarded(read: Callable[[], Any]) -> Any:
         try:
@@ -172,9 +162,9 @@ def _read(where: str, local: bool, dtype: torch.dtype) -> tuple[Any, Callable[[]
 
     if not local:
         config = guarded(lambda: AutoConfig.from_pretrained(where).to_dict())
-        _check_architecture(config, where)
+        check_known(config.get("model_type"), where)
     model, seen = guarded(
-        lambda: XGLMForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True)
+        lambda: AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True)
     )
     missing = sorted(seen["missing_keys"])
     if missing:
