@@ -62,7 +62,15 @@ class Run:
 
         `mask` is None (causal), boolean (True is seen) or additive; `bias` [B,H,1,T] is added to
         the scores. Behind a context both are formed here, and padding has to be on the right.
+
+        Raises:
+            ValueError: when the model was given a cache that holds tokens.
         """
+        if key.shape[2] != query.shape[2]:
+            raise ValueError(
+                f"expected as many keys as queries, got {key.shape[2]} and {query.shape[2]}; call "
+                "the model without past_key_values (a shared context is a Prefix)"
+            )
         q = query * scaling
         block = self.blocks[layer]
         context = None if self.prefix is None else self.prefix.keys[layer]
@@ -111,7 +119,10 @@ def _alone(
             q, k, v, attn_mask=mask, scale=1.0, enable_gqa=q.shape[1] != k.shape[1]
         )
     scores = _capped(_scores(q, k), block.softcap).flatten(1, 2)
-    scores = scores + (_additive(mask, q) if mask.dtype == torch.bool else mask)
+    if mask.dtype == torch.bool:  # padding may see nothing: minus infinity alone would give nan
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    else:
+        scores = scores + mask
     weights = _by_group(torch.softmax(scores, -1), k.shape[1])
     return (weights @ v[:, :, None]).flatten(1, 2)
 
@@ -146,12 +157,13 @@ def _merged(
     """B1: exp(scores) of both parts under one maximum, their sums and weighted values added."""
     batch, heads, length, width = q.shape
     groups, context = context_k.shape[:2]
-    k, v = _to_groups(k, groups), _to_groups(v, groups)
+    # Of one layout whatever the batch: the last bits of a product can depend on strides.
+    q, k, v = (x.contiguous() for x in (q, _to_groups(k, groups), _to_groups(v, groups)))
     own = _capped(_scores(q, k), block.softcap)  # [B,G,R,T,T]
     own = own + _additive(_causal(length, block.window, q.device), q)
     # Every token of the batch asks the same keys: one product per group, nothing is copied.
     rows = _by_group(q, groups).permute(1, 2, 0, 3, 4)  # [G,R,B,T,h]
-    far = _capped(rows.flatten(1, 3) @ context_k.mT, block.softcap)  # [G,RBT,C]
+    far = _capped(rows.flatten(1, 3).contiguous() @ context_k.mT, block.softcap)  # [G,RBT,C]
     far = far.view(groups, -1, batch, length, context)
     if block.position_bias is not None:
         table = block.position_bias(0, context + length).to(q)

@@ -250,7 +250,7 @@ def prove(
 @app.command()
 def check(
     model: Annotated[
-        str, typer.Argument(help="`embedded`, a folder, a hub id, random:125M or random:DxLxH.")
+        str, typer.Argument(help="`embedded`, a folder, a hub id, random:1.3B or random:DxLxH.")
     ],
     task: Annotated[str, typer.Option(help="The task whose demonstrations it reads.")] = "sst2",
     data: Data = None,
@@ -279,7 +279,7 @@ def check(
     from empirical.reproduce import Request, check_task, open_study
 
     request = Request(
-        command="check", model=model, tokenizer=tokenizer, data=data, tasks=(task,), seed=seed,
+        command="check", model=model, tokenizer=tokenizer, data=data, tasks=(task,), seeds=(seed,),
         k=k, limit=limit, rates=(rate,), published_draw=by_list,
     )  # fmt: skip
     study = open_study(request, reporter)
@@ -300,30 +300,54 @@ def check(
 def reproduce(
     out: Out = Path("results"),
     model: Annotated[
-        str, typer.Option(help="`embedded`, a folder, a hub id, random:125M or random:DxLxH.")
+        str, typer.Option(help="`embedded`, a folder, a hub id, random:1.3B or random:DxLxH.")
     ] = "embedded",
     data: Data = None,
     tokenizer: Tokenizer = None,
-    tasks: Annotated[list[str] | None, typer.Option("--task", help="Repeatable.")] = None,
-    seed: Seed = 1,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A task, or a TOML file of your own. Repeatable; the six."),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="How seed and rate are chosen: `quick` (seed 1, four rates), `sound` (seeds 1 to "
+            "3, 36 rates; like quick's, chosen on held-out training rows), `published-1.3B` and "
+            "`published-2.7B` (those printed), or `published-search` (the authors' search on the "
+            "evaluation rows).",
+        ),
+    ] = "quick",
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--seed",
+            parser=options.Whole("--seed", 1),
+            help="Seed of the demonstrations. Repeatable; the protocol's.",
+        ),
+    ] = None,
     k: K = None,
     limit: Limit = None,
     rates: Annotated[
-        str, typer.Option(help="Finetuning rates to choose from, between commas.")
-    ] = "0.01,0.03,0.1,0.3",
+        str | None,
+        typer.Option(help="Finetuning rates to choose from, between commas; the protocol's."),
+    ] = None,
     draw: Draw = "published",
     position: Annotated[
         str,
         typer.Option(help="Recorded token: `label` (the paper's: the class-0 label) or `prompt`."),
     ] = "label",
     threads: Threads = 1,
+    keep_captures: Annotated[
+        bool, typer.Option(help="Leave what the settings recorded in OUT/captures, for `export`.")
+    ] = False,
 ) -> None:
     """Prove, check every layer and head, run ZSL, ICL and FT on every task, write the tables.
 
     Run again with the same settings, it takes finished results from the folder. What was made with
     other settings, or is damaged, is computed again and replaced.
     """
-    grid, by_list, where = options.rates(rates), options.draw(draw), options.position(position)
+    grid = None if rates is None else options.rates(rates)
+    by_list, where = options.draw(draw), options.position(position)
     reporter = _reporter(threads)
     from empirical import tables
     from empirical.display import overview_table
@@ -331,8 +355,9 @@ def reproduce(
 
     request = Request(
         command="reproduce", model=model, tokenizer=tokenizer, data=data,
-        tasks=tuple(tasks or ()), seed=seed, k=k, limit=limit, rates=grid, published_draw=by_list,
-        position=where,
+        tasks=tuple(tasks or ()), protocol=protocol, seeds=options.each_once(seeds),
+        k=k, limit=limit, rates=grid, published_draw=by_list, position=where,
+        keep_captures=keep_captures,
     )  # fmt: skip
     study = open_study(request, reporter)
     folder = _writable(out)

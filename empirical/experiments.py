@@ -1,28 +1,52 @@
-"""One task: its inputs made ready, its learning rate selected, its three settings run."""
+"""One task and seed: its inputs made ready, its rate selected, its three settings run and measured.
 
-from collections.abc import Sequence
+Zero-shot and in-context captures lie on disk batch by batch, so that all rates, and what comes
+after a stop, read them again; finetuning is measured against them as it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
 
+from empirical.capture import QueryLog
+from empirical.captures import Store, stored_parts
 from empirical.decoder import LoadedModel
 from empirical.draws import draw, rows_sha256
 from empirical.errors import UserError
-from empirical.finetune import DivergedError
+from empirical.finetune import DivergedError, finetuned
+from empirical.kendall import (
+    EXAMPLES,
+    Kendall,
+    attended,
+    demonstration_tokens,
+    measure_kendall,
+)
+from empirical.measure import Tally, kendall_measurements
+from empirical.metrics import Undefined
 from empirical.progress import SILENT, Reporter
-from empirical.prompts import PUBLISHED_MAX_LENGTH, Query, label_tokens, pack, query
+from empirical.prompts import PUBLISHED_MAX_LENGTH, Query, answers, label_tokens, pack, query
+from empirical.protocols import Chosen
+from empirical.records import Measurement
 from empirical.settings import (
     Labels,
-    Outcome,
+    Part,
     Position,
     Reading,
     check_inputs,
     fine_tuned,
-    in_context,
-    zero_shot,
+    parts,
+    training_examples,
 )
 from empirical.tasks import EVALUATION_LIMIT, Source, Task, evaluation
+
+Remember = Callable[[float, float], None]  # a rate and its accuracy (nan: diverged)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +55,7 @@ class StudySettings:
 
     `packing`: "published" stops at the first demonstration that does not fit, "strict" refuses.
     `published_draw`: take the published demonstrations of this seed where the source knows them.
+    `rates_on`: the rows on which one of several rates is chosen.
     """
 
     seed: int
@@ -42,16 +67,20 @@ class StudySettings:
     selection_rows: int = 100
     packing: Literal["published", "strict"] = "published"
     published_draw: bool = True
+    rates_on: Chosen = "training"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A task as tokens, checked to fit: nothing about the input can fail after this.
 
-    `context` is BOS and the demonstrations `shown`; `held` are training rows to choose a rate on.
+    `context` is BOS and the demonstrations `shown`; `held` are the rows to choose a rate on:
+    training rows that are not shown, or the queries themselves.
     """
 
     task: Task
+    seed: int
+    rates: tuple[float, ...]
     labels: Labels
     queries: tuple[Query, ...]
     shown: tuple[Query, ...]
@@ -64,17 +93,21 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskOutcomes:
-    """The three outcomes of a task; `selection` holds (rate, held-out accuracy, nan: diverged)."""
+class Cell:
+    """A cell's rate, how it was chosen: (rate, share right; nan: diverged), and its metrics."""
 
-    task: str
-    k_used: int
-    context_length: int
     rate: float
-    zsl: Outcome
-    icl: Outcome
-    ft: Outcome
     selection: tuple[tuple[float, float], ...]
+    metrics: dict[str, Measurement]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Where captures of the three settings lie; `ft` is None where it is not kept."""
+
+    zsl: Store
+    icl: Store
+    ft: Store | None = None
 
 
 def prepare(model: LoadedModel, task: Task, source: Source, settings: StudySettings) -> Prepared:
@@ -95,12 +128,17 @@ def prepare(model: LoadedModel, task: Task, source: Source, settings: StudySetti
     packed = pack(offered, queries, labels, encoder, limit, settings.packing)
     # Drawn but not shown: the first to choose a rate on, as they come next in the shuffle.
     left = [*drawn.offered[packed.used :], *drawn.left][: settings.selection_rows]
+    held = tuple(query(encoder, task, r) for r in left)
+    if settings.rates_on == "evaluation":
+        held = queries
     found = Prepared(
         task=task,
+        seed=settings.seed,
+        rates=settings.rates,
         labels=labels,
         queries=queries,
         shown=tuple(offered[: packed.used]),
-        held=tuple(query(encoder, task, r) for r in left) if len(settings.rates) > 1 else (),
+        held=held if len(settings.rates) > 1 else (),
         context=packed.context,
         wanted=wanted,
         rule=drawn.rule,
@@ -139,80 +177,200 @@ def _check(model: LoadedModel, found: Prepared, settings: StudySettings) -> None
             "demonstrations to choose a rate, got none; add training rows, lower k, or pass one "
             "rate"
         )
-    how = Reading(
-        labels=found.labels,
-        words=found.task.labels,
-        position=settings.position,
-        batch_size=settings.batch_size,
-    )
+    how = reading_of(found, settings)
     check_inputs(model, found.queries, how, len(found.context))
     check_inputs(model, [*found.shown, *found.held], how, 1)
 
 
-def select_rate(
-    model: LoadedModel, ready: Prepared, settings: StudySettings, reporter: Reporter = SILENT
-) -> tuple[float, tuple[tuple[float, float], ...]]:
-    """The rate with the best accuracy on held-out training rows, and (rate, share right) of each.
+def reading_of(ready: Prepared, settings: StudySettings) -> Reading:
+    """How the queries of a cell are read and recorded."""
+    return Reading(
+        labels=ready.labels,
+        words=ready.task.labels,
+        position=settings.position,
+        batch_size=settings.batch_size,
+        wide=EXAMPLES,
+    )
 
-    With a single rate nothing is selected. Ties go to the rate named first; nan: diverged.
+
+def select_rate(
+    model: LoadedModel,
+    ready: Prepared,
+    settings: StudySettings,
+    reporter: Reporter = SILENT,
+    known: Sequence[tuple[float, float]] = (),
+    remember: Remember = lambda _rate, _share: None,
+) -> tuple[float, tuple[tuple[float, float], ...]]:
+    """The rate with the best accuracy on the rows held, and (rate, share right) of each.
+
+    With a single rate nothing is selected. Ties go to the rate named first; nan: diverged. What is
+    `known` is not tried again; `remember` is told of every new trial.
 
     Raises:
         UserError: when every rate diverges.
     """
     if len(settings.rates) == 1:
         return settings.rates[0], ()
-    shares = []
+    shares = dict(known)
     for rate in settings.rates:
-        title = f"{ready.task.name}: select rate {rate:g}"
-        with reporter.stage(title, len(ready.shown) + len(ready.held)) as advance:
-            try:
-                out = fine_tuned(
-                    model, ready.held, ready.labels, ready.task.labels, ready.shown, rate,
-                    settings.position, settings.batch_size, record=False, advance=advance,
-                )  # fmt: skip
-            except DivergedError:
-                reporter.say(f"{ready.task.name}: finetuning diverges at rate {rate:g}")
-                shares.append((rate, float("nan")))
-            else:
-                shares.append((rate, float((out.predictions == out.labels).mean())))
-    usable = [s for s in shares if not np.isnan(s[1])]
+        if rate not in shares:
+            shares[rate] = _trial(model, ready, settings, rate, reporter)
+            remember(rate, shares[rate])
+    tried = tuple((rate, shares[rate]) for rate in settings.rates)
+    usable = [s for s in tried if not np.isnan(s[1])]
     if not usable:
-        tried = ",".join(f"{r:g}" for r in settings.rates)
+        shown = ",".join(f"{r:g}" for r in settings.rates)
         raise UserError(
-            f"expected one rate of {tried} to stay finite on {ready.task.name}, got divergence at "
+            f"expected one rate of {shown} to stay finite on {ready.task.name}, got divergence at "
             "all of them; add smaller rates"
         )
-    return max(usable, key=lambda s: s[1])[0], tuple(shares)
+    return max(usable, key=lambda s: s[1])[0], tried
+
+
+def _trial(
+    model: LoadedModel, ready: Prepared, settings: StudySettings, rate: float, reporter: Reporter
+) -> float:
+    """Share right of the rows held after finetuning; nan where it diverges."""
+    name = title(ready)
+    with reporter.stage(f"{name}: select rate {rate:g}", len(ready.shown) + len(ready.held)) as add:
+        try:
+            out = fine_tuned(
+                model, ready.held, ready.labels, ready.task.labels, ready.shown, rate,
+                settings.position, settings.batch_size, record=False, advance=add,
+            )  # fmt: skip
+        except DivergedError:
+            reporter.say(f"{name}: finetuning diverges at rate {rate:g}")
+            return float("nan")
+    return float((out.predictions == out.labels).mean())
+
+
+def title(ready: Prepared) -> str:
+    """How a cell is called while it runs."""
+    return f"{ready.task.name} (seed {ready.seed})"
+
+
+def zero_shot_parts(
+    model: LoadedModel, ready: Prepared, settings: StudySettings, store: Store, reporter: Reporter
+) -> Iterator[Part]:
+    """Zero-shot captures, computed where the store lacks them."""
+    how = reading_of(ready, settings)
+    with reporter.stage(f"{ready.task.name}: zero-shot", len(ready.queries)) as advance:
+        yield from stored_parts(model, ready.queries, how, (), store, advance)
+
+
+def in_context_parts(
+    model: LoadedModel, ready: Prepared, settings: StudySettings, store: Store, reporter: Reporter
+) -> Iterator[Part]:
+    """In-context captures, computed where the store lacks them."""
+    how, shown = reading_of(ready, settings), len(ready.shown)
+    stage = f"{title(ready)}: in-context, {shown} demonstrations"
+    with reporter.stage(stage, len(ready.queries)) as advance:
+        yield from stored_parts(model, ready.queries, how, ready.context, store, advance)
+
+
+def in_context_accuracy(
+    model: LoadedModel, ready: Prepared, settings: StudySettings, store: Store, reporter: Reporter
+) -> float:
+    """Share of queries answered rightly in context."""
+    found = in_context_parts(model, ready, settings, store, reporter)
+    right = [bool(x) for part in found for x in part.predictions == part.labels]
+    return sum(right) / len(right)
 
 
 def run_prepared(
-    model: LoadedModel, ready: Prepared, settings: StudySettings, reporter: Reporter = SILENT
-) -> TaskOutcomes:
-    """The rate selected, then ZSL, ICL and FT on the evaluation rows.
+    model: LoadedModel,
+    ready: Prepared,
+    settings: StudySettings,
+    reporter: Reporter = SILENT,
+    stores: Stores | None = None,
+    known: Sequence[tuple[float, float]] = (),
+    remember: Remember = lambda _rate, _share: None,
+) -> Cell:
+    """The rate selected, then ZSL, ICL and FT on the evaluation rows, and every metric.
 
     Raises:
         UserError: when every rate diverges; `DivergedError` when the only or selected one does.
     """
-    rate, selection = select_rate(model, ready, settings, reporter)
-    name, n, shown = ready.task.name, len(ready.queries), ready.shown
-    common = (model, ready.queries, ready.labels, ready.task.labels)
-    how = (settings.position, settings.batch_size)
-    with reporter.stage(f"{name}: zero-shot", n) as advance:
-        zsl = zero_shot(*common, *how, advance=advance)
-    with reporter.stage(f"{name}: in-context, {len(shown)} demonstrations", n) as advance:
-        icl = in_context(*common, ready.context, *how, advance=advance)
-    with reporter.stage(f"{name}: finetuned at rate {rate:g}", n + len(shown)) as advance:
-        ft = fine_tuned(*common, shown, rate, *how, advance=advance)
-    return TaskOutcomes(
-        task=name,
-        k_used=len(shown),
-        context_length=len(ready.context),
-        rate=rate,
-        zsl=zsl,
-        icl=icl,
-        ft=ft,
-        selection=selection,
-    )
+    with _somewhere(stores) as where:
+        for _ in zero_shot_parts(model, ready, settings, where.zsl, reporter):
+            pass
+        for _ in in_context_parts(model, ready, settings, where.icl, reporter):
+            pass
+        rate, selection = select_rate(model, ready, settings, reporter, known, remember)
+        tally, queries, asked = _finetuned(model, ready, settings, rate, where, reporter)
+        with reporter.stage(f"{title(ready)}: metrics", 1) as advance:
+            ranks = _kendall(ready, where.icl, queries, asked)
+            found = tally.measurements() | kendall_measurements(
+                ranks, lambda i: np.random.default_rng((ready.seed, 3, i))
+            )
+            advance(1)
+    return Cell(rate=rate, selection=selection, metrics=found)
+
+
+@contextmanager
+def _somewhere(stores: Stores | None) -> Iterator[Stores]:
+    """The stores given, or some that are gone afterwards."""
+    if stores is not None:
+        yield stores
+        return
+    with TemporaryDirectory() as folder:
+        yield Stores(zsl=Store(folder=Path(folder) / "zsl"), icl=Store(folder=Path(folder) / "icl"))
+
+
+def _finetuned(
+    model: LoadedModel,
+    ready: Prepared,
+    settings: StudySettings,
+    rate: float,
+    where: Stores,
+    reporter: Reporter,
+) -> tuple[Tally, QueryLog, dict[int, np.ndarray]]:
+    """FT measured against what the stores hold; queries of training, and q_p of the first rows."""
+    tally, log = Tally(ready.seed), QueryLog(layers=model.n_layers)
+    asked: dict[int, np.ndarray] = {}
+    how = reading_of(ready, settings)
+    examples = training_examples(model, ready.shown, ready.labels)
+    stage = f"{title(ready)}: finetuned at rate {rate:g}"
+    with (
+        reporter.stage(stage, len(ready.queries) + len(examples)) as advance,
+        finetuned(model, examples, rate, advance, log),
+    ):
+        for number, ft in enumerate(parts(model, ready.queries, how, (), advance)):
+            zsl, icl = where.zsl.read(number), where.icl.read(number)
+            if zsl is None or icl is None:
+                raise UserError(
+                    f"expected the captures of batch {number} in {where.zsl.folder.parent}, got "
+                    "none that can be read; run the same command again"
+                )
+            tally.add(ft.index, zsl, icl, ft)
+            if ft.q is not None:
+                asked |= dict(zip(ft.wide, ft.q, strict=True))
+            if where.ft is not None:
+                where.ft.write(number, ft)
+    return tally, log, asked
+
+
+def demonstration_lengths(ready: Prepared) -> list[int]:
+    """Tokens of prompt and answer of each demonstration shown."""
+    return [len(q.prompt) + len(answers(q, ready.labels)[q.label]) for q in ready.shown]
+
+
+def _kendall(
+    ready: Prepared, icl: Store, log: QueryLog, asked: dict[int, np.ndarray]
+) -> Kendall | Undefined:
+    """Over the first examples: scores c in context against Q'q_p of finetuning."""
+    scores: dict[int, np.ndarray] = {}
+    for part in icl.read_all():
+        if part.c is not None:
+            scores |= dict(zip(part.wide, part.c, strict=True))
+    first = sorted(asked)
+    if not first or sorted(scores) != first:
+        return Undefined("scores towards the context were not recorded")
+    lengths = demonstration_lengths(ready)
+    kept = demonstration_tokens(lengths)
+    c = np.stack([scores[i][:, kept] for i in first])
+    f = attended(log.stacked().numpy(), np.stack([asked[i] for i in first]))
+    return measure_kendall(c, f, lengths, np.random.default_rng((ready.seed, 4)))
 
 
 def run_task(
@@ -221,7 +379,7 @@ def run_task(
     source: Source,
     settings: StudySettings,
     reporter: Reporter = SILENT,
-) -> TaskOutcomes:
+) -> Cell:
     """`prepare`, then `run_prepared`.
 
     Raises:

@@ -1,18 +1,23 @@
 """Finetuning of the key and value projections, as the paper's code does it, undone on leaving.
 
 Plain SGD, constant rate, batch 1, one pass in demonstration order; the loss of an example is the
-mean NLL over all its tokens after BOS.
+mean NLL over all its tokens after BOS. Where one map makes queries as well (GPT-2, GPT-NeoX), only
+its channels of keys and values move.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from empirical.decoder import LoadedModel, default_dtype_of
+from empirical.architectures import logits
+from empirical.attention import Run, Watch
+from empirical.decoder import LoadedModel
 from empirical.errors import UserError
+from empirical.forward import states
 from empirical.progress import Advance, ignore
 
 
@@ -20,20 +25,64 @@ class DivergedError(UserError):
     """Finetuning reached a non-finite loss or weight."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A parameter and the output channels (on `axis`) that move; None: all of them."""
+
+    parameter: Tensor
+    channels: Tensor | None
+    axis: int = 0
+
+    def part(self) -> Tensor:
+        """The values that move: the parameter itself, or a copy of some channels."""
+        whole = self.parameter.detach()
+        return whole if self.channels is None else whole.index_select(self.axis, self.channels)
+
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """Move against the gradient of the whole parameter, in place."""
+        if self.channels is None:
+            self.parameter.sub_(rate * gradient)
+            return
+        moved = self.part() - rate * gradient.index_select(self.axis, self.channels)
+        self.put(moved)
+
+    def put(self, values: Tensor) -> None:
+        """Set the values that move."""
+        if self.channels is None:
+            self.parameter.copy_(values)
+        else:
+            self.parameter.index_copy_(self.axis, self.channels, values)
+
+
+def trained(model: LoadedModel) -> list[Trained]:
+    """Weights and biases of every key and value projection."""
+    found: list[Trained] = []
+    for block in model.blocks:
+        shared = block.key.module is block.value.module
+        pairs = [(block.key,), (block.value,)] if not shared else [(block.key, block.value)]
+        for maps in pairs:
+            module, axis = maps[0].module, int(maps[0].transposed)
+            channels = torch.cat([m.channels.flatten() for m in maps]).sort().values
+            whole = len(channels) == module.weight.shape[axis]
+            kept = None if whole else channels.to(module.weight.device)
+            found.append(Trained(parameter=module.weight, channels=kept, axis=axis))
+            if module.bias is not None:
+                found.append(Trained(parameter=module.bias, channels=kept))
+    return found
+
+
 def trained_parameters(model: LoadedModel) -> list[Tensor]:
-    """Weights and biases of every k_proj and v_proj."""
-    blocks = [layer.self_attn for layer in model.model.model.layers]
-    return [p for b in blocks for proj in (b.k_proj, b.v_proj) for p in proj.parameters()]
+    """The parameters that hold them; of a map that makes queries as well, the whole one."""
+    return [t.parameter for t in trained(model)]
 
 
-def loss(model: LoadedModel, tokens: Sequence[int]) -> Tensor:
+def loss(model: LoadedModel, tokens: Sequence[int], run: Run | None = None) -> Tensor:
     """Mean NLL of tokens 1.. given their prefixes; log-softmax in float32 or wider."""
-    ids = torch.tensor([list(tokens)], device=model.device)
-    with default_dtype_of(model):
-        hidden = model.model.model(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
-    logits = model.model.lm_head(hidden)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.nn.functional.cross_entropy(logits, ids[0, 1:])
+    own = Run(model.blocks) if run is None else run
+    last = states(model, own, [tokens], len(tokens))[0, :-1]
+    out = logits(model.model, last)
+    out = out.to(torch.promote_types(out.dtype, torch.float32))
+    return torch.nn.functional.cross_entropy(out, torch.tensor(tokens[1:], device=out.device))
 
 
 def _check(trained: Sequence[Tensor], rate: float) -> None:
@@ -54,10 +103,11 @@ def _check(trained: Sequence[Tensor], rate: float) -> None:
 
 def _descend(
     model: LoadedModel,
-    trained: list[Tensor],
+    moving: list[Trained],
     examples: Sequence[Sequence[int]],
     rate: float,
     advance: Advance,
+    watch: Watch | None,
 ) -> list[float]:
     """One pass of SGD in place; the losses, which are no longer finite once training diverged.
 
@@ -65,18 +115,21 @@ def _descend(
         DivergedError: at the first loss, or after the last step at weights, not finite.
     """
     losses: list[float] = []
+    run = Run(model.blocks, watch=watch)
     for tokens in examples:
         with torch.enable_grad():
-            value = loss(model, tokens)
-            gradients = torch.autograd.grad(value, trained)
+            value = loss(model, tokens, run)
+            gradients = torch.autograd.grad(value, [t.parameter for t in moving])
         with torch.no_grad():
-            for p, g in zip(trained, gradients, strict=True):
-                p.sub_(rate * g)
+            for t, g in zip(moving, gradients, strict=True):
+                t.step(g, rate)
         losses.append(float(value.detach()))
         if not math.isfinite(losses[-1]):
             break
         advance(1)
-    if not math.isfinite(losses[-1]) or not all(bool(torch.isfinite(p).all()) for p in trained):
+    if not math.isfinite(losses[-1]) or not all(
+        bool(torch.isfinite(t.part()).all()) for t in moving
+    ):
         raise DivergedError(
             f"expected finite losses and weights at rate {rate:g}, got a divergence "
             f"(last loss {losses[-1]:g} at step {len(losses)}); choose a smaller rate"
@@ -90,11 +143,12 @@ def finetuned(
     examples: Sequence[Sequence[int]],
     rate: float,
     advance: Advance = ignore,
+    watch: Watch | None = None,
 ) -> Iterator[list[float]]:
     """The model after one pass over `examples` ([BOS] prompt label each); yields the losses.
 
     On leaving, weights are restored bit for bit and `requires_grad` flags as they were.
-    `advance(1)` is called after every step.
+    `advance(1)` is called after every step. `watch` sees each forward pass before its step.
 
     Raises:
         UserError: without examples, for a rate that is not positive and finite, or weights
@@ -103,22 +157,22 @@ def finetuned(
     """
     if not examples:
         raise UserError("expected at least one example to finetune on, got none; pass some")
-    trained = trained_parameters(model)
-    _check(trained, rate)
-    before = [p.detach().clone() for p in trained]
+    moving = trained(model)
+    _check([t.parameter for t in moving], rate)
+    before = [t.part().clone() for t in moving]
     flags = [(p, p.requires_grad) for p in model.model.parameters()]
     try:
         for p, _ in flags:
             p.requires_grad_(False)
-        for p in trained:
-            p.requires_grad_(True)
-        losses = _descend(model, trained, examples, rate, advance)
-        for p in trained:
-            p.requires_grad_(False)
+        for t in moving:
+            t.parameter.requires_grad_(True)
+        losses = _descend(model, moving, examples, rate, advance, watch)
+        for t in moving:
+            t.parameter.requires_grad_(False)
         yield losses
     finally:
         with torch.no_grad():
-            for p, old in zip(trained, before, strict=True):
-                p.copy_(old)
+            for t, old in zip(moving, before, strict=True):
+                t.put(old)
         for p, flag in flags:
             p.requires_grad_(flag)

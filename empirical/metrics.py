@@ -173,7 +173,8 @@ def _mean(values: Array, defined: Mask) -> Number:
     return float(values[defined].mean()) if defined.any() else Undefined(ZERO_VECTOR)
 
 
-def _similarity(values: Array, defined: Mask, excluded: int, total: int) -> Similarity:
+def similarity(values: Array, defined: Mask, excluded: int, total: int) -> Similarity:
+    """Means of cosines [n,L] over examples, then layers, where they are defined."""
     layers = tuple(_mean(values[:, i], defined[:, i]) for i in range(values.shape[1]))
     known = np.array([x for x in layers if not isinstance(x, Undefined)])
     return Similarity(
@@ -218,7 +219,7 @@ def sim_aou(
     left, right, usable = _updates(h_icl, h_zsl, h_ft, normalise)
     values, defined = cosines(left, right)
     defined &= usable
-    return _similarity(values, defined, int((~defined).sum()), defined.size)
+    return similarity(values, defined, int((~defined).sum()), defined.size)
 
 
 def random_sim_aou(
@@ -232,7 +233,7 @@ def random_sim_aou(
     left, _, usable = _updates(h_icl, h_zsl, h_zsl, True)
     values, defined = cosines(left, generator.random(left.shape))
     defined &= usable
-    return _similarity(values, defined, int((~defined).sum()), defined.size)
+    return similarity(values, defined, int((~defined).sum()), defined.size)
 
 
 def matched_sim_aou(
@@ -280,7 +281,7 @@ def noise_floor(h_icl: ArrayLike, h_zsl: ArrayLike, h_ft: ArrayLike) -> Similari
     rho = [(((x - zsl) / scale) ** 2).sum(-1) / base for x in (icl, ft)]
     defined &= (rho[0] > 0) & (rho[1] > 0)  # as for SimAOU: no update, no direction
     values = np.where(defined, floor_at(rho[0], rho[1]), 0.0)
-    return _similarity(values, defined, int((~defined).sum()), defined.size)
+    return similarity(values, defined, int((~defined).sum()), defined.size)
 
 
 def _over_heads(pairs: Sequence[tuple[Array, Array]]) -> Similarity:
@@ -291,7 +292,7 @@ def _over_heads(pairs: Sequence[tuple[Array, Array]]) -> Similarity:
         rows.append(np.where(defined, values, 0.0).sum(-1) / np.where(count > 0, count, 1))
         masks.append(count > 0)
         excluded, total = excluded + int((~defined).sum()), total + defined.size
-    return _similarity(np.array(rows), np.array(masks), excluded, total)
+    return similarity(np.array(rows), np.array(masks), excluded, total)
 
 
 def _score_blocks(*runs: Sequence[ArrayLike]) -> list[tuple[Array, ...]]:

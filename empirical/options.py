@@ -86,3 +86,8 @@ def draw(text: str) -> bool:
     if text not in ("published", "shuffled"):
         raise UserError(f"expected --draw published or shuffled, got {text!r}; choose one of them")
     return text == "published"
+
+
+def each_once(seeds: list[int] | None) -> tuple[int, ...] | None:
+    """Seeds in the order named, each once; None where none is named."""
+    return tuple(dict.fromkeys(seeds)) if seeds else None

@@ -30,10 +30,14 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Tokens of a prompt and the right class."""
+    """Tokens of a prompt, the right class, and the tokens of the row's own answers, if it has any.
+
+    Answers follow one space and are tokenised apart from the prompt, as label words are.
+    """
 
     prompt: tuple[int, ...]
     label: int
+    choices: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +50,58 @@ class Packed:
 
 
 def encode_text(encoder: Encoder, text: str) -> tuple[int, ...]:
-    """Tokens of `text`, each line break replaced by EOS."""
+    """Tokens of `text`, one EOS between two lines.
+
+    Lines are those of `str.splitlines` (U+0085 ends one, as it does in three rows of MR), empty
+    ones left out: so does the released code.
+    """
     tokens: list[int] = []
-    for i, line in enumerate(text.split("\n")):
+    for i, line in enumerate(filter(None, text.splitlines())):
         if i:
             tokens.append(encoder.eos)
-        if line:
-            tokens.extend(encoder.encode(line))
+        tokens.extend(encoder.encode(line))
     return tuple(tokens)
 
 
 def query(encoder: Encoder, task: Task, row: Row) -> Query:
-    """The prompt of a row, tokenised without its label."""
+    """The prompt of a row, tokenised without its label, and its answers where it has its own.
+
+    Raises:
+        UserError: for a prompt without a token, after which nothing can be scored.
+    """
     prompt = encode_text(encoder, task.template.format(**row.fields))
-    return Query(prompt=prompt, label=row.label)
+    if not prompt:
+        raise UserError(
+            f"expected a prompt of task {task.name} with at least one token, got the empty row "
+            f"{dict(row.fields)}; fix that row, or put words into the template"
+        )
+    choices = tuple(encode_text(encoder, " " + text) for text in row.choices)
+    return Query(prompt=prompt, label=row.label, choices=choices)
 
 
 def label_tokens(encoder: Encoder, task: Task) -> tuple[tuple[int, ...], ...]:
-    """Tokens of each label word after one space, tokenised apart from the prompt."""
-    return tuple(encode_text(encoder, " " + label) for label in task.labels)
+    """Tokens of each label word after one space, tokenised apart from the prompt.
+
+    () for a task whose rows have their own answers.
+
+    Raises:
+        UserError: when the tokens of a label word are the beginning of another's, or the same.
+    """
+    found = tuple(encode_text(encoder, " " + label) for label in task.labels)
+    for i, short in enumerate(found):
+        for j, long in enumerate(found):
+            if i != j and long[: len(short)] == short:
+                raise UserError(
+                    f"expected label words of {task.name} of which none begins with another's "
+                    f"tokens, got {task.labels[i]!r} {list(short)} and {task.labels[j]!r} "
+                    f"{list(long)}; choose other words"
+                )
+    return found
+
+
+def answers(query: Query, labels: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """The tokens to choose from after a query: its own answers, or the label words."""
+    return query.choices or tuple(labels)
 
 
 def pack(
@@ -83,10 +120,11 @@ def pack(
     """
     if not evaluation:
         raise UserError("expected at least one evaluation row, got none; check the source")
-    longest = 1 + max(len(q.prompt) for q in evaluation) + max(map(len, labels))
+    longest = 1 + max(len(q.prompt) + max(map(len, answers(q, labels))) for q in evaluation)
     context, used = [encoder.bos], 0
     for demonstration in demonstrations:
-        tokens = (*demonstration.prompt, *labels[demonstration.label], encoder.eos)
+        answer = answers(demonstration, labels)[demonstration.label]
+        tokens = (*demonstration.prompt, *answer, encoder.eos)
         if not len(context) + len(tokens) + longest < max_length:
             break
         context.extend(tokens)

@@ -22,11 +22,19 @@ class Geometry:
     positions: int = 2048
 
 
-_RANDOM_SIZES = {"125M": Geometry()}
+# The published dense models of fairseq.
+_RANDOM_SIZES = {
+    "125M": Geometry(),
+    "355M": Geometry(layers=24, width=1024, heads=16, ffn=4096),
+    "1.3B": Geometry(layers=24, width=2048, heads=32, ffn=8192),
+    "2.7B": Geometry(layers=32, width=2560, heads=32, ffn=10240),
+}
 
 
 def random_geometry(name: str) -> tuple[Geometry, int] | None:
-    """Geometry and seed of `random:125M`, `random:WIDTHxLAYERSxHEADS`, each with `@SEED` or seed 0.
+    """Geometry and seed of `random:SIZE` (125M, 355M, 1.3B, 2.7B) or `random:WIDTHxLAYERSxHEADS`.
+
+    Each may end in `@SEED`; otherwise the seed is 0.
 
     None for a name that does not start with `random:`.
 
@@ -35,10 +43,11 @@ def random_geometry(name: str) -> tuple[Geometry, int] | None:
     """
     if not name.startswith("random:"):
         return None
-    found = re.fullmatch(r"random:(?:(125M)|(\d+)x(\d+)x(\d+))(?:@(\d+))?", name)
+    found = re.fullmatch(r"random:(?:(125M|355M|1\.3B|2\.7B)|(\d+)x(\d+)x(\d+))(?:@(\d+))?", name)
     if found is None:
         raise UserError(
-            f"expected random:125M or random:WIDTHxLAYERSxHEADS (and @SEED), got {name!r}; "
+            f"expected random:SIZE ({', '.join(_RANDOM_SIZES)}) or random:WIDTHxLAYERSxHEADS (and "
+            f"@SEED), got {name!r}; "
             "for example random:96x4x4@1"
         )
     size, *numbers, seed = found.groups()

@@ -12,7 +12,7 @@ from empirical.errors import UserError
 from empirical.jsonfile import dumps, file_name, read_object, write_text
 from empirical.metrics import Number, Undefined
 
-SCHEMA = 2
+SCHEMA = 3
 TIMING = "timing.json"
 
 
@@ -34,37 +34,45 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Everything that the numbers depend on; `selection` pairs rates with held-out accuracies.
+    """Everything that the numbers depend on; `selection` pairs rates with accuracies (percent).
 
-    `k_asked` is None for the paper's own k; `k` of them fit. `rule` drew the demonstrations.
-    `source_sha256` covers the rows of the task, and `limit` the evaluation rows at most.
+    `protocol` names how seed and rate are chosen; `rates_on` the rows for the rate (training or
+    evaluation), `seed_selection` pairs the seeds to choose from with ICL accuracies. `k_asked` is
+    None for the paper's own k; `k` of them fit. `rule` drew the demonstrations. `source_sha256`
+    covers the rows of the task, `revision` is that of a hub's data set where it is known, and
+    `limit` the evaluation rows at most.
     """
 
     model: str
     weights_sha256: str
     source: str
     source_sha256: str
+    revision: str | None
     rule: str
+    protocol: str
     seed: int
+    seed_selection: tuple[tuple[int, Number], ...]
     k_asked: int | None
     k: int
     limit: int
     context_length: int
     position: str
     rates: tuple[float, ...]
+    rates_on: str
     rate: float
     selection: tuple[tuple[float, Number], ...]
     dtype: str
     device: str
     threads: int
     versions: Mapping[str, str]
+    code_sha256: str
     commit: str | None
     command: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The result of one task on one model; `counts` holds numbers of examples, layers, heads."""
+    """The result of one task and seed on one model; `counts`: examples, layers, heads."""
 
     task: str
     provenance: Provenance
@@ -139,18 +147,29 @@ class _Reader:
             per_layer=tuple(self.number(where, x) for x in self.sequence(where, v["per_layer"])),
         )
 
+    def pairs(self, where: str, value: Any) -> list[list[Any]]:
+        rows = [self.sequence(where, x) for x in self.sequence(where, value)]
+        if any(len(r) != 2 for r in rows):
+            raise self.fail(where, "pairs", rows)
+        return rows
+
     def provenance(self, value: Any) -> Provenance:
         w = "provenance"
         v = self.keys(w, value, {f.name for f in fields(Provenance)})
-        rows = [self.sequence("selection", x) for x in self.sequence("selection", v["selection"])]
-        if any(len(r) != 2 for r in rows):
-            raise self.fail("selection", "pairs", rows)
+        rows, seeds = (self.pairs(name, v[name]) for name in ("selection", "seed_selection"))
         versions = self.mapping("versions", v["versions"])
         return Provenance(
             model=self.text("model", v["model"]),
             weights_sha256=self.text("weights_sha256", v["weights_sha256"]),
             source=self.text("source", v["source"]),
             source_sha256=self.text("source_sha256", v["source_sha256"]),
+            revision=None if v["revision"] is None else self.text("revision", v["revision"]),
+            protocol=self.text("protocol", v["protocol"]),
+            rates_on=self.text("rates_on", v["rates_on"]),
+            seed_selection=tuple(
+                (self.integer("seed_selection", a), self.number("seed_selection", b))
+                for a, b in seeds
+            ),
             rule=self.text("rule", v["rule"]),
             seed=self.integer("seed", v["seed"]),
             k_asked=None if v["k_asked"] is None else self.integer("k_asked", v["k_asked"]),
@@ -167,6 +186,7 @@ class _Reader:
                 (self.real("selection", a), self.number("selection", b)) for a, b in rows
             ),
             versions={k: self.text("versions", x) for k, x in versions.items()},
+            code_sha256=self.text("code_sha256", v["code_sha256"]),
             commit=None if v["commit"] is None else self.text("commit", v["commit"]),
             command=tuple(self.text("command", x) for x in self.sequence("command", v["command"])),
         )
@@ -184,18 +204,18 @@ class _Reader:
         )
 
 
-def cell_name(model: str, task: str) -> str:
-    """`record-MODEL-TASK`, safe as a file name."""
-    return file_name("record", model, task)
+def cell_name(model: str, task: str, seed: int) -> str:
+    """`record-MODEL-TASK-sSEED`, safe as a file name."""
+    return file_name("record", model, f"{task}-s{seed}")
 
 
 def write(record: Record, folder: Path, seconds: Mapping[str, float] | None = None) -> Path:
-    """Write `FOLDER/record-MODEL-TASK.json`, and `seconds` under that name in timing.json.
+    """Write `FOLDER/record-MODEL-TASK-sSEED.json`, and `seconds` under that name in timing.json.
 
     Raises:
         ValueError: for a number that is not finite.
     """
-    name = cell_name(record.provenance.model, record.task)
+    name = cell_name(record.provenance.model, record.task, record.provenance.seed)
     path = Path(folder) / f"{name}.json"
     write_text(path, dumps(record))
     if seconds is not None:

@@ -1,11 +1,12 @@
 """The whole study of a model: every input opened and checked, then identities and cells, in order.
 
 `open_study` finds what is wrong with the input before anything is computed. Each result is written
-as soon as it is there, so that a run that was stopped goes on where it was (`empirical.resume`).
+as soon as it is there, so that a run that was stopped goes on where it was: records and checks by
+`empirical.resume`, captures batch by batch, rates trial by trial.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,28 @@ import numpy as np
 import torch
 
 from empirical import check_files, provenance, records, resume
+from empirical.captures import CAPTURES, Store, key_of, tokens_sha256
 from empirical.check_files import CheckProvenance
 from empirical.checking import all_statements, run_checks, trained_on
 from empirical.decoder import LoadedModel
 from empirical.errors import UserError
 from empirical.experiments import (
+    Cell,
     Prepared,
+    Stores,
     StudySettings,
-    TaskOutcomes,
+    in_context_accuracy,
     prepare,
+    reading_of,
     run_prepared,
+    title,
 )
-from empirical.measure import METRICS, measure
-from empirical.metrics import Undefined
+from empirical.jsonfile import file_name
+from empirical.measure import ALL
+from empirical.metrics import Number, Undefined
 from empirical.models import load
 from empirical.progress import SILENT, Reporter
+from empirical.protocols import Protocol, chosen
 from empirical.settings import Position
 from empirical.tasks import (
     EVALUATION_LIMIT,
@@ -37,15 +45,19 @@ from empirical.tasks import (
     HubSource,
     Source,
     get_task,
+    source_for,
+    source_name,
 )
+from empirical.trials import Trials
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What a user asks for; `data` is None for generated rows, "hub", or a folder.
 
-    `tasks` empty: all six. `k` None: the paper's. `limit` None: the paper's. `command` is the name
-    of the command that asks.
+    `tasks` empty: all six. `seeds` and `rates` None: the protocol's. `k` None: the paper's. `limit`
+    None: the paper's. `command` is the name of the command that asks. `keep_captures`: leave what
+    the three settings recorded in the folder, for `export`.
     """
 
     command: str
@@ -53,24 +65,35 @@ class Request:
     tokenizer: Path | None = None
     data: str | None = None
     tasks: tuple[str, ...] = ()
-    seed: int = 1
+    protocol: str = "quick"
+    seeds: tuple[int, ...] | None = None
     k: int | None = None
     limit: int | None = None
-    rates: tuple[float, ...] = (0.01,)
+    rates: tuple[float, ...] | None = None
     published_draw: bool = True
     position: Position = "label"
+    keep_captures: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A model and its tasks, ready to run."""
+    """A model and its tasks, ready to run: `cells` holds every seed of every task, in order."""
 
     request: Request
+    protocol: Protocol
     settings: StudySettings
     model: LoadedModel
-    tasks: tuple[Prepared, ...]
+    cells: tuple[Prepared, ...]
+    revisions: dict[str, str | None]
     weights_sha256: str
+    code_sha256: str
     commit: str | None
+
+    @property
+    def tasks(self) -> tuple[Prepared, ...]:
+        """The first seed of every task."""
+        first = {ready.task.name: ready for ready in reversed(self.cells)}
+        return tuple(first[name] for name in dict.fromkeys(r.task.name for r in self.cells))
 
 
 def source_of(data: str | None) -> Source:
@@ -97,37 +120,56 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
     Raises:
         UserError: for anything about the input that would stop the study later.
     """
+    protocol = chosen(request.protocol, request.seeds, request.rates)
     chosen_tasks = [get_task(name) for name in dict.fromkeys(request.tasks or TASKS)]
-    source = source_of(request.data)
+    default = source_of(request.data)
     settings = StudySettings(
-        seed=request.seed,
-        rates=request.rates,
+        seed=0,
+        rates=(1.0,),
         k=request.k,
         limit=EVALUATION_LIMIT if request.limit is None else request.limit,
         packing="published" if request.k is None else "strict",
         published_draw=request.published_draw,
         position=request.position,
+        rates_on=protocol.rates_on,
     )
-    model = load(request.model, tokenizer=request.tokenizer)
-    ready = []
     for task in chosen_tasks:
-        found = prepare(model, task, source, settings)
-        ready.append(found)
-        if found.short_list:
-            reporter.say(f"{task.name}: {found.short_list}")
-        if len(found.shown) < found.wanted:
-            reporter.say(
-                f"{task.name}: {len(found.shown)} of the paper's {found.wanted} demonstrations fit "
-                f"in {model.max_length} tokens"
-            )
+        protocol.seeds_of(task.name), protocol.rates_of(task.name)
+    model = load(request.model, tokenizer=request.tokenizer)
+    ready: list[Prepared] = []
+    for task in chosen_tasks:
+        source = source_for(task, default)
+        rates = protocol.rates_of(task.name)
+        for seed in protocol.seeds_of(task.name):
+            found = prepare(model, task, source, replace(settings, seed=seed, rates=rates))
+            ready.append(found)
+            _say_what_is_short(found, model, reporter)
     return Study(
         request=request,
+        protocol=protocol,
         settings=settings,
         model=model,
-        tasks=tuple(ready),
+        cells=tuple(ready),
+        revisions={t.name: source_for(t, default).revision(t) for t in chosen_tasks},
         weights_sha256=provenance.weights_sha256(model.model),
+        code_sha256=provenance.code_sha256(),
         commit=provenance.commit(),
     )
+
+
+def _say_what_is_short(found: Prepared, model: LoadedModel, reporter: Reporter) -> None:
+    if found.short_list:
+        reporter.say(f"{title(found)}: {found.short_list}")
+    if len(found.shown) < found.wanted:
+        reporter.say(
+            f"{title(found)}: {len(found.shown)} of the paper's {found.wanted} demonstrations fit "
+            f"in {model.max_length} tokens"
+        )
+
+
+def _settings(study: Study, ready: Prepared) -> StudySettings:
+    """The settings of one cell."""
+    return replace(study.settings, seed=ready.seed, rates=ready.rates)
 
 
 def _command(study: Study, ready: Prepared, *more: str) -> tuple[str, ...]:
@@ -144,8 +186,22 @@ def _command(study: Study, ready: Prepared, *more: str) -> tuple[str, ...]:
     )
     given = [text for name, value in options if value is not None for text in (name, str(value))]
     model = (asked.model,) if asked.command == "check" else ("--model", asked.model)
-    task = ("--task", ready.task.name, "--seed", str(asked.seed))
-    return ("dualform", asked.command, *model, *task, *given, *more)
+    name = next((t for t in asked.tasks if get_task(t).name == ready.task.name), ready.task.name)
+    return ("dualform", asked.command, *model, "--task", name, *given, *more)
+
+
+def _choices(study: Study, ready: Prepared) -> tuple[str, ...]:
+    """The options that choose protocol, seeds and rates as they were chosen."""
+    protocol = study.protocol
+    if not isinstance(protocol.seeds, tuple):
+        return ("--protocol", protocol.name)
+    seeds = protocol.seeds if protocol.one_seed else (ready.seed,)
+    found = [text for seed in seeds for text in ("--seed", str(seed))]
+    if protocol.name != "quick":
+        found += ["--protocol", protocol.name]
+    if protocol.name == "quick" or study.request.rates is not None:
+        found += ["--rates", ",".join(map(repr, ready.rates))]
+    return tuple(found)
 
 
 def _inputs(study: Study, ready: Prepared) -> dict[str, Any]:
@@ -153,10 +209,10 @@ def _inputs(study: Study, ready: Prepared) -> dict[str, Any]:
     return {
         "model": study.request.model,
         "weights_sha256": study.weights_sha256,
-        "source": study.request.data or "generated",
+        "source": source_name(ready.task, study.request.data),
         "source_sha256": ready.rows_sha256,
         "rule": ready.rule,
-        "seed": study.request.seed,
+        "seed": ready.seed,
         "k_asked": study.request.k,
         "k": len(ready.shown),
         "limit": study.settings.limit,
@@ -192,7 +248,8 @@ def check_task(
         UserError: for a bad rate, arithmetic or number of queries, or a finetuning that diverges.
     """
     more = ("--rate", repr(rate), "--queries", str(queries), "--dtype", arithmetic)
-    command = _command(study, ready, *more) if again else _command(study, ready)
+    choices = ("--seed", str(ready.seed), *more) if again else _choices(study, ready)
+    command = _command(study, ready, *choices)
     wanted = CheckProvenance(
         **_inputs(study, ready),
         queries=queries,
@@ -226,69 +283,149 @@ def check_all(
     Raises:
         UserError: when finetuning diverges even at the smallest rate.
     """
-    rate = min(study.settings.rates)
     return tuple(
-        check_task(study, ready, folder, rate=rate, reporter=reporter) for ready in study.tasks
+        check_task(study, ready, folder, rate=min(ready.rates), reporter=reporter)
+        for ready in study.tasks
+    )
+
+
+def _store(study: Study, ready: Prepared, folder: Path, setting: str, *more: object) -> Store:
+    """Where the captures of one setting lie: of the same inputs only."""
+    settings = _settings(study, ready)
+    context = ready.context if setting == "icl" else ()
+    reading = reading_of(ready, settings)
+    key = key_of(
+        setting=setting,
+        weights=study.weights_sha256,
+        tokens=tokens_sha256(ready.queries, reading, context),
+        code=study.code_sha256,
+        versions=provenance.versions(),
+        machine=[_dtype(study.model), study.model.device.type, torch.get_num_threads()],
+        more=more,
+    )
+    name = file_name(setting, study.request.model, f"{ready.task.name}-{key}")
+    return Store(folder=Path(folder) / CAPTURES / name)
+
+
+def _stores(study: Study, ready: Prepared, folder: Path) -> Stores:
+    kept = study.request.keep_captures
+    return Stores(
+        zsl=_store(study, ready, folder, "zsl"),
+        icl=_store(study, ready, folder, "icl"),
+        ft=_store(study, ready, folder, "ft", ready.seed, ready.rates) if kept else None,
     )
 
 
 def run_cell(
-    study: Study, ready: Prepared, folder: Path, reporter: Reporter = SILENT
+    study: Study,
+    ready: Prepared,
+    folder: Path,
+    reporter: Reporter = SILENT,
+    seeds: tuple[tuple[int, Number], ...] = (),
 ) -> records.Record:
-    """ZSL, ICL and FT of one task; the record is written to `folder`, or reused from there.
+    """ZSL, ICL and FT of one task and seed; the record is written, or reused from `folder`.
+
+    `seeds`: those to choose from, with ICL accuracies, where this one was chosen.
 
     Raises:
         UserError: when every rate diverges.
     """
     start = time.perf_counter()
-    wanted = _provenance(study, ready, None)
-    old = resume.find(folder, ready.task.name, wanted, METRICS)
+    wanted = _provenance(study, ready, None, seeds)
+    old = resume.find(folder, ready.task.name, wanted, ALL)
     if old.line:
         reporter.say(old.line)
-    if old.record is not None:
+    stores = _stores(study, ready, folder)
+    if old.record is not None and not (study.request.keep_captures and not _kept(stores)):
         return old.record
-    got = run_prepared(study.model, ready, study.settings, reporter)
-    with reporter.stage(f"{ready.task.name}: metrics", 1) as advance:
-        values = measure(got.zsl, got.icl, got.ft, np.random.default_rng(study.request.seed))
-        advance(1)
+    trials = Trials.open(
+        folder, ready, key_of(cell=stores.icl.folder.name, held=ready.rows_sha256,
+                              rates_on=study.protocol.rates_on)
+    )  # fmt: skip
+    got = run_prepared(
+        study.model, ready, _settings(study, ready), reporter, stores, trials.known(),
+        trials.remember,
+    )  # fmt: skip
     record = records.Record(
         task=ready.task.name,
-        provenance=_provenance(study, ready, got),
+        provenance=_provenance(study, ready, got, seeds),
         counts={
-            "examples": len(got.zsl.labels),
+            "examples": len(ready.queries),
             "layers": study.model.n_layers,
             "heads": study.model.n_heads,
         },
-        metrics=values,
+        metrics=got.metrics,
     )
     records.write(record, folder, {"total": time.perf_counter() - start})
+    trials.remove()
+    if not study.request.keep_captures:
+        stores.icl.remove()
     return record
 
 
-def _provenance(study: Study, ready: Prepared, got: TaskOutcomes | None) -> records.Provenance:
+def _kept(stores: Stores) -> bool:
+    """Whether captures of all three settings lie there."""
+    return all(s is not None and s.read(0) is not None for s in vars(stores).values())
+
+
+def _provenance(
+    study: Study,
+    ready: Prepared,
+    got: Cell | None,
+    seeds: tuple[tuple[int, Number], ...],
+) -> records.Provenance:
     """What is known before the run (None), and the chosen rate after it."""
-    rates = study.settings.rates
     selection = () if got is None else got.selection
     return records.Provenance(
         **_inputs(study, ready),
+        revision=study.revisions[ready.task.name],
+        protocol=study.protocol.name,
+        seed_selection=seeds,
         position=study.settings.position,
-        rates=rates,
-        rate=rates[0] if got is None else got.rate,
+        rates=ready.rates,
+        rates_on=study.protocol.rates_on,
+        rate=ready.rates[0] if got is None else got.rate,
         selection=tuple(
             (rate, Undefined("training diverged") if np.isnan(share) else 100 * share)
             for rate, share in selection
         ),
         dtype=_dtype(study.model),
-        command=_command(study, ready, "--rates", ",".join(map(repr, rates))),
+        code_sha256=study.code_sha256,
+        command=_command(study, ready, *_choices(study, ready)),
     )
 
 
 def run_cells(
     study: Study, folder: Path, reporter: Reporter = SILENT
 ) -> tuple[records.Record, ...]:
-    """`run_cell` for every task in order.
+    """`run_cell` for every task and seed in order, or for the best seed of each task.
 
     Raises:
         UserError: when every rate diverges on a task.
     """
-    return tuple(run_cell(study, ready, folder, reporter) for ready in study.tasks)
+    made = []
+    for first in study.tasks:
+        own = [r for r in study.cells if r.task.name == first.task.name]
+        if study.protocol.one_seed:
+            ready, seeds = _best_seed(study, own, folder, reporter)
+            made.append(run_cell(study, ready, folder, reporter, seeds))
+        else:
+            made += [run_cell(study, ready, folder, reporter) for ready in own]
+        if not study.request.keep_captures:
+            _stores(study, first, folder).zsl.remove()
+    if not study.request.keep_captures:
+        Store(folder=Path(folder) / CAPTURES).remove()
+    return tuple(made)
+
+
+def _best_seed(
+    study: Study, cells: list[Prepared], folder: Path, reporter: Reporter
+) -> tuple[Prepared, tuple[tuple[int, Number], ...]]:
+    """The seed with the best ICL accuracy on the evaluation rows, the first of equals, and all."""
+    shares = []
+    for ready in cells:
+        store = _stores(study, ready, folder).icl
+        share = in_context_accuracy(study.model, ready, _settings(study, ready), store, reporter)
+        shares.append(share)
+    best = max(range(len(cells)), key=lambda i: shares[i])
+    return cells[best], tuple((r.seed, 100 * s) for r, s in zip(cells, shares, strict=True))

@@ -2,7 +2,8 @@
 
 A result is reused when it is complete and every input it depends on is the same. One that is
 damaged, or was made with other inputs, is computed again and replaced: the folder then holds what
-the last command asked for. Inputs exclude the commit and the command line, which are provenance.
+the last command asked for. Inputs exclude the commit and the command line, which are provenance,
+and include the code that computes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,9 @@ from empirical.records import Provenance, Record
 
 # What a record's numbers follow from; the other fields of its provenance are outcomes or origin.
 INPUTS = (
-    "model", "weights_sha256", "source", "source_sha256", "rule", "seed", "k_asked", "k", "limit",
-    "context_length", "position", "rates", "dtype", "device", "threads", "versions",
+    "model", "weights_sha256", "source", "source_sha256", "revision", "rule", "protocol", "seed",
+    "k_asked", "k", "limit", "context_length", "position", "rates", "rates_on", "dtype", "device",
+    "threads", "versions", "code_sha256",
 )  # fmt: skip
 
 
@@ -55,7 +57,7 @@ def _short(value: Any) -> str:
 
 def find(folder: Path, task: str, wanted: Provenance, metrics: frozenset[str]) -> Found:
     """The record of this cell in `folder`, if it has all `metrics` and the inputs of `wanted`."""
-    path = Path(folder) / f"{records.cell_name(wanted.model, task)}.json"
+    path = Path(folder) / f"{records.cell_name(wanted.model, task, wanted.seed)}.json"
     if not path.exists():
         return Found(record=None, line="")
     try:

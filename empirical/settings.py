@@ -1,30 +1,42 @@
-"""The three settings: zero-shot, in-context, finetuned; one Outcome each.
+"""The three settings: zero-shot, in-context, finetuned; batch by batch, or one Outcome each.
 
-Batches are padded on the right: under the causal mask no real token sees the padding, and
-positions count from the cached prefix. Letters: n queries, C classes, L, H, d as in capture.
+Queries are sorted into buckets by length and run in batches of one padded length, which depends on
+the query alone: what is computed for a query does not depend on how many others run beside it.
+Letters: n queries, C classes, L, H, h, d as in capture, T_c context tokens.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import groupby
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
 
-from empirical.capture import Recorder, capture
-from empirical.decoder import LoadedModel, default_dtype_of
+from empirical.attention import Run
+from empirical.capture import Recorder, Taken, capture
+from empirical.decoder import LoadedModel
 from empirical.errors import UserError
 from empirical.finetune import finetuned
+from empirical.forward import (
+    log_probabilities,
+    padded_length,
+    read_context,
+    states,
+    token_log_probabilities,
+)
 from empirical.progress import Advance, ignore
-from empirical.prompts import Query
+from empirical.prompts import Query, answers
 
 Position = Literal["label", "prompt"]
-Prefix = list[tuple[Tensor, Tensor]]
 Labels = Sequence[tuple[int, ...]]
-PREFIX_BYTES = 2**31  # memory for the copies of a cached prefix in one batch
+TOKENS = 8192  # of one pass at most, unless one row has more
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,70 +50,53 @@ class Outcome:
     m: list[np.ndarray]
 
 
-def cached_prefix(model: LoadedModel, context: Sequence[int]) -> Prefix:
-    """Keys and values [1,H,T_c,d/H] of every layer over `context`, computed once."""
-    cache: Any = DynamicCache(config=model.model.config)
-    ids = torch.tensor([list(context)], device=model.device)
-    with torch.no_grad(), default_dtype_of(model):
-        model.model.model(input_ids=ids, past_key_values=cache, use_cache=True)
-    return [(layer.keys, layer.values) for layer in cache.layers]
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one batch left: B of the queries, `index` their places.
 
-
-def _hidden(model: LoadedModel, rows: list[tuple[int, ...]], prefix: Prefix | None) -> Tensor:
-    """Final states [B,T,d] of right-padded `rows` after the prefix."""
-    longest = max(map(len, rows))
-    # Any token serves as padding: nothing real attends to it.
-    ids = torch.tensor([(*r, *[r[-1]] * (longest - len(r))) for r in rows], device=model.device)
-    cache: Any = None
-    start = 0
-    if prefix is not None:
-        cache = DynamicCache(config=model.model.config)
-        for i, (k, v) in enumerate(prefix):
-            cache.update(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1), i)
-        start = prefix[0][0].shape[2]
-    positions = torch.arange(start, start + longest, device=model.device).expand(len(rows), -1)
-    with default_dtype_of(model):
-        out = model.model.model(
-            input_ids=ids,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
-    state: Tensor = out.last_hidden_state
-    return state
-
-
-def batch_that_fits(prefix: Prefix | None, wanted: int) -> int:
-    """The wanted batch size, or less where copies of the prefix would pass PREFIX_BYTES.
-
-    The cache copies the prefix for every row of a batch, and once more while it grows.
+    scores [B,C] (minus infinity where a query has fewer answers), labels [B], h [B,L,d], m: B
+    arrays [L,H,T_i]; for the first `Reading.wide` queries, whose places are in `wide`, c [B',L,T_c]
+    (in context only) and q [B',L,H h]. h and m are empty where nothing is recorded.
     """
-    if prefix is None:
-        return wanted
-    row = sum(x.numel() * x.element_size() for pair in prefix for x in pair)
-    return max(1, min(wanted, PREFIX_BYTES // (2 * row)))
 
+    index: tuple[int, ...]
+    labels: NDArray[np.int64]
+    scores: Array
+    h: Array
+    m: list[Array]
+    wide: tuple[int, ...] = ()
+    c: Array | None = None
+    q: Array | None = None
 
-def _log_probabilities(model: LoadedModel, states: Tensor) -> Tensor:
-    """Full-vocabulary log-softmax in float32 (or wider) of states [..., d]."""
-    logits = model.model.lm_head(states)
-    return torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The best answer of each: [B]."""
+        return np.asarray(self.scores.argmax(1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How queries are read: label tokens and words, where states are recorded, and if at all."""
+    """How queries are read: label tokens and words, where states are recorded, and if at all.
+
+    `wide`: for so many of the first queries, queries and scores towards the context are recorded.
+    """
 
     labels: Labels
     words: Sequence[str]
     position: Position = "label"
     batch_size: int = 32
     record: bool = True
+    wide: int = 0
 
     @property
     def append(self) -> bool:
         """Whether the class-0 label word follows every query."""
         return self.record and self.position == "label"
+
+    def length(self, query: Query) -> int:
+        """The padded length of a query with its longest answer."""
+        longest = max(map(len, answers(query, self.labels)))
+        return padded_length(len(query.prompt) + longest)
 
 
 def check_inputs(
@@ -110,11 +105,9 @@ def check_inputs(
     """Refuse what cannot be run after a context of `start` tokens.
 
     Raises:
-        UserError: for no queries, a bad batch size or position, a class-0 label of several tokens
-            when its position is recorded, a query longer than the model's context, or a token that
-            the model does not know.
+        UserError: for no queries, a bad batch size or position, a query without answers or longer
+            than the model's context, or a token that the model does not know.
     """
-    labels, words = reading.labels, reading.words
     if reading.position not in ("label", "prompt"):
         raise UserError(
             f"expected position 'label' or 'prompt', got {reading.position!r}; choose one"
@@ -125,18 +118,23 @@ def check_inputs(
         raise UserError(
             f"expected a batch size of at least 1, got {reading.batch_size}; choose another"
         )
-    if reading.append and len(labels[0]) != 1:
+    offered = [answers(q, reading.labels) for q in queries]
+    if not all(found and all(found) for found in offered):
         raise UserError(
-            f"expected the class-0 label {words[0]!r} to be one token for position 'label', "
-            f"got {len(labels[0])} tokens {list(labels[0])}; use position 'prompt' or another label"
+            "expected answers of one token or more for every query, got an empty one; "
+            "check the labels of the task"
         )
-    longest = start + max(len(q.prompt) for q in queries) + max(map(len, labels))
+    longest = start + max(
+        len(q.prompt) + max(map(len, a)) for q, a in zip(queries, offered, strict=True)
+    )
     if longest > model.max_length:
         raise UserError(
             f"expected at most {model.max_length} tokens, got {longest} (context {start}); "
             "use fewer demonstrations or shorter rows"
         )
-    largest = max(t for tokens in (*labels, *(q.prompt for q in queries)) for t in tokens)
+    largest = max(
+        t for q, a in zip(queries, offered, strict=True) for part in (q.prompt, *a) for t in part
+    )
     if largest >= model.model.config.vocab_size:
         raise UserError(
             f"expected token ids below {model.model.config.vocab_size} of {model.name}, got "
@@ -144,82 +142,155 @@ def check_inputs(
         )
 
 
-def _run(
+def batches(queries: Sequence[Query], reading: Reading) -> list[tuple[int, ...]]:
+    """Places of the queries of each batch: of one padded length, in order of length and place."""
+    order = sorted(range(len(queries)), key=lambda i: reading.length(queries[i]))
+    found = []
+    for length, group in groupby(order, key=lambda i: reading.length(queries[i])):
+        places = list(group)
+        size = max(1, min(reading.batch_size, TOKENS // length))
+        found += [tuple(places[i : i + size]) for i in range(0, len(places), size)]
+    return found
+
+
+def parts(
     model: LoadedModel,
     queries: Sequence[Query],
     reading: Reading,
-    context: Sequence[int],
-    advance: Advance,
-) -> Outcome:
-    """Score and record every query; an empty `context` stands for BOS inside the sequence."""
+    context: Sequence[int] = (),
+    advance: Advance = ignore,
+    skip: int = 0,
+) -> Iterator[Part]:
+    """Score and record batch after batch, the first `skip` of them left out.
+
+    An empty `context` stands for BOS inside the sequence; else it is read once (BOS first), and
+    shared by all queries.
+
+    Raises:
+        UserError: as `check_inputs`.
+    """
     check_inputs(model, queries, reading, max(len(context), 1))
-    n = len(queries)
-    scores: dict[int, Tensor] = {}
-    h: dict[int, Tensor] = {}
-    m: dict[int, np.ndarray] = {}
-    order = sorted(range(n), key=lambda i: len(queries[i].prompt))
-    with torch.no_grad(), capture(model) if reading.record else nullcontext() as recorder:
-        prefix = cached_prefix(model, context) if context else None
-        lead = () if context else (model.encoder.bos,)
-        size = batch_that_fits(prefix, reading.batch_size)
-        for begin in range(0, n, size):
-            index = order[begin : begin + size]
-            prompts = [(*lead, *queries[i].prompt) for i in index]
-            got = _batch(model, prompts, reading, prefix, recorder, len(lead))
-            for j, i in enumerate(index):
-                scores[i] = got.scores[j]
-                if reading.record:
-                    h[i], m[i] = got.h[j], got.m[j].numpy()
+    blocks = model.blocks
+    with torch.no_grad(), capture(blocks) if reading.record else nullcontext() as recorder:
+        groups = batches(queries, reading)[skip:]
+        prefix = read_context(model, context) if context and groups else None
+        reader = _Reader(model=model, reading=reading, recorder=recorder,
+                         quiet=Run(blocks, prefix), watched=Run(blocks, prefix, recorder),
+                         lead=() if context else (model.encoder.bos,))  # fmt: skip
+        for index in groups:
+            yield reader.read([queries[i] for i in index], index)
             advance(len(index))
-    table = torch.stack([scores[i] for i in range(n)]).numpy()
-    empty = np.empty((0, model.n_layers, model.width), dtype=np.float32)
-    return Outcome(
-        predictions=table.argmax(1),
-        labels=np.array([q.label for q in queries]),
-        scores=table,
-        h=torch.stack([h[i] for i in range(n)]).numpy() if h else empty,
-        m=[m[i] for i in range(n)] if m else [],
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Batch:
-    """scores [B,C], h [B,L,d], m: B tensors [L,H,T_i]; no h and m where nothing is recorded."""
+class _Reader:
+    """A model ready to read batches; `lead` stands in front of every query."""
 
-    scores: Tensor
-    h: Tensor
-    m: list[Tensor]
+    model: LoadedModel
+    reading: Reading
+    recorder: Recorder | None
+    quiet: Run
+    watched: Run
+    lead: tuple[int, ...]
+
+    def read(self, queries: list[Query], index: tuple[int, ...]) -> Part:
+        """One batch of queries of one padded length."""
+        reading, first = self.reading, len(self.lead)
+        prompts = [(*self.lead, *q.prompt) for q in queries]
+        offered = [answers(q, reading.labels) for q in queries]
+        length = first + reading.length(queries[0])
+        shown = prompts
+        if reading.append:
+            shown = [(*p, *a[0]) for p, a in zip(prompts, offered, strict=True)]
+        wide = tuple(i for i in index if i < reading.wide) if self.recorder is not None else ()
+        if self.recorder is not None:
+            self.recorder.at(torch.tensor([len(s) - 1 for s in shown]), wide=bool(wide))
+        state = states(self.model, self.watched, shown, length)
+        taken = None if self.recorder is None else self.recorder.take(first)
+        scores = self._scores(state, prompts, offered, length)
+        return Part(
+            index=index,
+            labels=np.array([q.label for q in queries]),
+            scores=scores.cpu().numpy(),
+            h=np.empty((0, 0, 0), dtype=np.float32) if taken is None else taken.h.numpy(),
+            m=[] if taken is None else [x.numpy() for x in taken.m],
+            wide=wide,
+            **_wide(taken, [i in wide for i in index]),
+        )
+
+    def _scores(
+        self, state: Tensor, prompts: list[tuple[int, ...]], offered: Sequence[Labels], length: int
+    ) -> Tensor:
+        """Mean log-probability of every answer [B,C]; answers of one token from `state`."""
+        ends = torch.tensor([len(p) - 1 for p in prompts], device=state.device)
+        rows = torch.arange(len(prompts), device=state.device)
+        first = log_probabilities(self.model, state[rows, ends])
+        table = first.new_full((len(prompts), max(map(len, offered))), -torch.inf)
+        for j in range(table.shape[1]):
+            many = []
+            for i, found in enumerate(offered):
+                if j < len(found) and len(found[j]) == 1:
+                    table[i, j] = first[i, found[j][0]]
+                elif j < len(found):
+                    many.append(i)
+            if many:
+                again = None if j == 0 and self.reading.append else length
+                table[many, j] = self._mean(
+                    state, [prompts[i] for i in many], [offered[i][j] for i in many], many, again
+                )
+        return table
+
+    def _mean(
+        self, state: Tensor, prompts: list[tuple[int, ...]], chosen: list[tuple[int, ...]],
+        many: list[int], length: int | None,
+    ) -> Tensor:  # fmt: skip
+        """Mean over the tokens of longer answers; from `state` where they were in the pass."""
+        if length is None:
+            state = state[many]
+        else:
+            if self.recorder is not None:
+                self.recorder.at(torch.empty(0, dtype=torch.long))
+            rows = [(*p, *a[:-1]) for p, a in zip(prompts, chosen, strict=True)]
+            state = states(self.model, self.quiet, rows, length)
+        places = [
+            (i, len(p) - 1 + t)
+            for i, (p, a) in enumerate(zip(prompts, chosen, strict=True))
+            for t in range(len(a))
+        ]
+        row, at = torch.tensor(places, device=state.device).T
+        tokens = torch.tensor([t for a in chosen for t in a], device=state.device)
+        found = token_log_probabilities(self.model, state[row, at], tokens)
+        return torch.stack([x.mean() for x in torch.split(found, [len(a) for a in chosen])])
 
 
-def _batch(
-    model: LoadedModel,
-    prompts: list[tuple[int, ...]],
-    reading: Reading,
-    prefix: Prefix | None,
-    recorder: Recorder | None,
-    first: int,
-) -> _Batch:
-    """One batch; scores of labels of one token come from the pass that is recorded."""
-    lengths = torch.tensor([len(p) for p in prompts])
-    rows = torch.arange(len(prompts))
-    if recorder is not None:
-        recorder.at(lengths if reading.append else lengths - 1)
-    shown = [(*p, *reading.labels[0]) for p in prompts] if reading.append else prompts
-    state = _hidden(model, shown, prefix)
-    h, m = (torch.empty(0), []) if recorder is None else recorder.take(first)
-    last = _log_probabilities(model, state[rows, lengths - 1])
-    columns = []
-    for label in reading.labels:
-        if len(label) == 1:
-            columns.append(last[:, label[0]])
-            continue
-        if recorder is not None:
-            recorder.at(lengths - 1)
-        state = _hidden(model, [(*p, *label[:-1]) for p in prompts], prefix)
-        at = lengths[:, None] - 1 + torch.arange(len(label))
-        log_p = _log_probabilities(model, state[rows[:, None], at])
-        columns.append(log_p[:, torch.arange(len(label)), torch.tensor(label)].mean(1))
-    return _Batch(scores=torch.stack(columns, 1).cpu(), h=h, m=m)
+def _wide(taken: Taken | None, chosen: list[bool]) -> dict[str, Array | None]:
+    if taken is None or not any(chosen):
+        return {}
+    kept = np.array(chosen)
+    return {
+        name: None if value is None else value.numpy()[kept]
+        for name, value in (("c", taken.c), ("q", taken.q))
+    }
+
+
+def gather(model: LoadedModel, found: Sequence[Part]) -> Outcome:
+    """All parts of a run as one Outcome, in the order of the queries."""
+    n = sum(len(p.index) for p in found)
+    places = {i: (part, j) for part in found for j, i in enumerate(part.index)}
+    ordered = [places[i] for i in range(n)]
+    classes = max(p.scores.shape[1] for p in found)
+    table = np.full((n, classes), -np.inf, dtype=found[0].scores.dtype)
+    for i, (part, j) in enumerate(ordered):
+        table[i, : part.scores.shape[1]] = part.scores[j]
+    recorded = bool(found[0].m)
+    empty = np.empty((0, model.n_layers, model.width), dtype=np.float32)
+    return Outcome(
+        predictions=table.argmax(1),
+        labels=np.array([part.labels[j] for part, j in ordered]),
+        scores=table,
+        h=np.stack([part.h[j] for part, j in ordered]) if recorded else empty,
+        m=[part.m[j] for part, j in ordered] if recorded else [],
+    )
 
 
 def zero_shot(
@@ -240,7 +311,7 @@ def zero_shot(
     how = Reading(
         labels=labels, words=words, position=position, batch_size=batch_size, record=record
     )
-    return _run(model, queries, how, (), advance)
+    return gather(model, list(parts(model, queries, how, (), advance)))
 
 
 def in_context(
@@ -264,14 +335,14 @@ def in_context(
     how = Reading(
         labels=labels, words=words, position=position, batch_size=batch_size, record=record
     )
-    return _run(model, queries, how, context, advance)
+    return gather(model, list(parts(model, queries, how, context, advance)))
 
 
 def training_examples(
     model: LoadedModel, demonstrations: Sequence[Query], labels: Labels
 ) -> list[tuple[int, ...]]:
     """[BOS] prompt label of every demonstration."""
-    return [(model.encoder.bos, *q.prompt, *labels[q.label]) for q in demonstrations]
+    return [(model.encoder.bos, *q.prompt, *answers(q, labels)[q.label]) for q in demonstrations]
 
 
 def fine_tuned(
@@ -298,4 +369,4 @@ def fine_tuned(
     )
     check_inputs(model, queries, how, 1)
     with finetuned(model, training_examples(model, demonstrations, labels), rate, advance):
-        return _run(model, queries, how, (), advance)
+        return gather(model, list(parts(model, queries, how, (), advance)))

@@ -84,8 +84,8 @@ LAYOUTS = (
         notes=(
             _OTHER,
             "k: demonstrations that were shown. rate: of finetuning; where a run names several, "
-            "the one chosen on held-out training rows. The published seed and rate were chosen on "
-            "the evaluation set.",
+            "the one chosen on held-out training rows (with --protocol published-search on the "
+            "evaluation rows). The published seed and rate were chosen on the evaluation set.",
         ),
     ),
     Layout(
@@ -152,6 +152,41 @@ LAYOUTS = (
             "of the scores and inherits nothing.",
         ),
     ),
+    Layout(
+        id="kendall",
+        title="Attention to training tokens: Kendall's tau-b, with 95 % bootstrap intervals",
+        columns=(
+            Column(heading="tokens", metric="kendall", digits=3, interval=True),
+            Column(heading="U[0,1)", metric="kendall_random", digits=3),
+            Column(heading=f"tokens, {REFERENCE}", metric="Kendall", digits=3, published=True),
+            Column(
+                heading=f"U[0,1), {REFERENCE}", metric="Kendall_random", digits=3, published=True
+            ),
+        ),
+        notes=(
+            _OTHER,
+            "Over the first 100 evaluation rows: in context, the scores of the asking token "
+            "towards the demonstrations' tokens, summed over heads; finetuned, Q'q with the "
+            "queries Q' of those tokens just before their update.",
+        ),
+    ),
+    Layout(
+        id="kendall_examples",
+        title="Attention to demonstrations: Kendall's tau-b and the highest that agree",
+        columns=(
+            Column(heading="demonstrations", metric="kendall_examples", digits=3, interval=True),
+            Column(heading="U[0,1)", metric="kendall_examples_random", digits=3),
+            Column(heading="top 100 tokens", metric="top_tokens", digits=3),
+            Column(heading="top 100: chance", metric="top_tokens_chance", digits=3),
+            Column(heading="top 5 dem.", metric="top_examples", digits=3),
+            Column(heading="top 5: chance", metric="top_examples_chance", digits=3),
+        ),
+        notes=(
+            "demonstrations: tau-b of their softmax masses; longer ones have more on both sides, "
+            "so that unrelated scores do not give 0. top: share of the highest tokens or "
+            "demonstrations that are the same, and what an unrelated ranking gives.",
+        ),
+    ),
 )
 
 
@@ -188,7 +223,7 @@ def _cell(column: Column, record: Record) -> str:
 
 
 def _mean(column: Column, records: Sequence[Record]) -> str:
-    """The unweighted mean over tasks, of ours or of the published model."""
+    """The unweighted mean over tasks and seeds, of ours or of the published model."""
     if column.made:
         return ""
     values: list[Number | None] = []
@@ -198,7 +233,7 @@ def _mean(column: Column, records: Sequence[Record]) -> str:
         values.append(published if column.published else None if found is None else found.value)
     known = [x for x in values if x is not None and not isinstance(x, Undefined)]
     if len(known) < len(values):
-        return f"of {len(known)} tasks only" if known else "undefined"
+        return f"of {len(known)} rows only" if known else "undefined"
     return _number(sum(known) / len(known), column.digits)
 
 
@@ -207,15 +242,21 @@ def _rows(layout: Layout, records: Sequence[Record]) -> tuple[tuple[str, ...], .
     rows = []
     for model, group in groupby(records, key=lambda r: r.provenance.model):
         own = list(group)
-        rows += [(model, r.task, *(_cell(c, r) for c in layout.columns)) for r in own]
+        rows += [(model, _name(r, own), *(_cell(c, r) for c in layout.columns)) for r in own]
         if len(own) > 1:
             rows.append((model, MEAN, *(_mean(c, own) for c in layout.columns)))
     return tuple(rows)
 
 
-def _order(record: Record) -> tuple[str, int, str]:
+def _name(record: Record, own: Sequence[Record]) -> str:
+    """The task, with its seed where the task has several."""
+    several = sum(r.task == record.task for r in own) > 1
+    return f"{record.task}, seed {record.provenance.seed}" if several else record.task
+
+
+def _order(record: Record) -> tuple[str, int, str, int]:
     place = TASKS.index(record.task) if record.task in TASKS else len(TASKS)
-    return record.provenance.model, place, record.task
+    return record.provenance.model, place, record.task, record.provenance.seed
 
 
 def _excluded(layout: Layout, records: Sequence[Record]) -> tuple[str, ...]:
@@ -225,14 +266,14 @@ def _excluded(layout: Layout, records: Sequence[Record]) -> tuple[str, ...]:
             found = r.metrics.get(c.metric)
             if found is not None and found.excluded:
                 notes.append(
-                    f"{r.provenance.model}, {r.task}, {c.heading}: {found.excluded} of "
-                    f"{found.denominator} cosines left out, because a vector is zero."
+                    f"{r.provenance.model}, {_name(r, records)}, {c.heading}: {found.excluded} of "
+                    f"{found.denominator} left out, because a vector is zero or constant."
                 )
     return tuple(notes)
 
 
 def build(records: Sequence[Record]) -> tuple[Table, ...]:
-    """Accuracy, Rec2FTP, SimAOU and SimAM, one row per record in the paper's task order.
+    """Accuracy, Rec2FTP, SimAOU, SimAM and Kendall, a row per record in the paper's task order.
 
     Raises:
         UserError: without records.
@@ -336,8 +377,8 @@ def to_csv(records: Sequence[Record]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["origin", "model", "task", "metric", "value", "low", "high", "numerator", "denominator",
-         "excluded", "undefined_because"]
+        ["origin", "model", "task", "seed", "metric", "value", "low", "high", "numerator",
+         "denominator", "excluded", "undefined_because"]
     )  # fmt: skip
 
     def plain(x: Number | None) -> str:
@@ -348,13 +389,13 @@ def to_csv(records: Sequence[Record]) -> str:
             count = ["" if x is None else str(x) for x in (m.numerator, m.denominator)]
             why = m.value.reason if isinstance(m.value, Undefined) else ""
             writer.writerow(
-                ["measured", r.provenance.model, r.task, name, plain(m.value), plain(m.low),
-                 plain(m.high), *count, m.excluded, why]
+                ["measured", r.provenance.model, r.task, r.provenance.seed, name, plain(m.value),
+                 plain(m.low), plain(m.high), *count, m.excluded, why]
             )  # fmt: skip
     for task in sorted({r.task for r in records} & set(TASKS), key=TASKS.index):
         for name, row in PUBLISHED[REFERENCE].items():
             writer.writerow(
-                ["published", REFERENCE, task, name, repr(row[task]), "", "", "", "", "", ""]
+                ["published", REFERENCE, task, "", name, repr(row[task]), "", "", "", "", "", ""]
             )
     return out.getvalue()
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from empirical.measure import measure
+from empirical.kendall import measure_kendall
+from empirical.measure import kendall_measurements, measure
 from empirical.metrics import Undefined
 from empirical.records import Provenance, Record
 
@@ -23,20 +24,25 @@ def provenance(model="tiny_model|1"):
         weights_sha256="0" * 64,
         source="grammar",
         source_sha256="1" * 64,
+        revision=None,
         rule="numpy default_rng(1).permutation(40)",
+        protocol="quick",
         seed=1,
+        seed_selection=((1, 60.0), (2, 50.0)),
         k_asked=None,
         k=4,
         limit=30,
         rates=(0.01, 1.0),
         context_length=64,
         position="label",
+        rates_on="training",
         rate=0.01,
         selection=((0.01, 55.0), (1.0, Undefined("finetuning diverged"))),
         dtype="float32",
         device="cpu",
         threads=1,
         versions={"torch": "2"},
+        code_sha256="2" * 64,
         commit=None,
         command=("dualform", "study"),
     )
@@ -47,4 +53,7 @@ def record(task="sst2", seed=0, model="tiny_model|1"):
     labels = np.arange(30) % 2
     zsl, icl, ft = (Outcome(g, labels) for _ in range(3))
     found = measure(zsl, icl, ft, np.random.default_rng(seed))
+    c, f = g.normal(size=(2, 5, 3, 120))
+    ranks = measure_kendall(c, f, [20] * 6, np.random.default_rng(seed))
+    found |= kendall_measurements(ranks, np.random.default_rng)
     return Record(task=task, provenance=provenance(model), counts={"evaluation": 30}, metrics=found)

@@ -18,7 +18,7 @@ def test_no_hook_remains_after_use_or_after_an_error() -> None:
     before = hooks(model)
     zero_shot(model, queries(2), LABELS, WORDS)
     assert hooks(model) == before
-    with pytest.raises(RuntimeError, match="stop"), capture(model):
+    with pytest.raises(RuntimeError, match="stop"), capture(model.blocks):
         assert hooks(model) > before
         raise RuntimeError("stop")
     assert hooks(model) == before

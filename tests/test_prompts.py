@@ -1,10 +1,12 @@
 """Layouts and packing."""
 
+from dataclasses import replace
+
 import pytest
 
 from empirical.errors import UserError
-from empirical.prompts import Query, encode_text, label_tokens, pack, query
-from empirical.tasks import TASKS, Row
+from empirical.prompts import Query, answers, encode_text, label_tokens, pack, query
+from empirical.tasks import MORE_TASKS, TASKS, Row
 
 
 class Letters:
@@ -18,7 +20,12 @@ class Letters:
 
 def test_line_breaks_become_eos() -> None:
     assert encode_text(Letters(), "a\nb") == (97, 2, 98)
-    assert encode_text(Letters(), "a\n\nb\n") == (97, 2, 2, 98, 2)
+    assert encode_text(Letters(), "a\r\nb\x85c") == (97, 2, 98, 2, 99)
+
+
+def test_empty_lines_leave_nothing_as_in_the_released_code() -> None:
+    assert encode_text(Letters(), "\na\n\n b\n") == (97, 2, 32, 98)
+    assert encode_text(Letters(), "\n") == encode_text(Letters(), "") == ()
 
 
 def test_prompt_and_label_are_apart_and_the_label_has_one_space() -> None:
@@ -26,6 +33,31 @@ def test_prompt_and_label_are_apart_and_the_label_has_one_space() -> None:
     q = query(Letters(), TASKS["mr"], row)
     assert q == Query(prompt=tuple(map(ord, "Review: x Sentiment:")), label=1)
     assert label_tokens(Letters(), TASKS["mr"])[1] == tuple(map(ord, " Positive"))
+
+
+def test_answers_of_a_row_follow_one_space_and_take_the_place_of_label_words() -> None:
+    row = Row(fields={"goal": "x"}, label=1, choices=("b", " c "))
+    q = query(Letters(), MORE_TASKS["piqa"], row)
+    assert q == Query(prompt=(120,), label=1, choices=((32, 98), (32, 32, 99, 32)))
+    assert answers(q, ((7,),)) == q.choices
+    assert label_tokens(Letters(), MORE_TASKS["piqa"]) == ()
+    assert answers(Query(prompt=(7,), label=0), [(8,), (9, 9)]) == ((8,), (9, 9))
+
+
+def test_a_prompt_without_a_token_is_refused() -> None:
+    row = Row(fields={"goal": "\n"}, label=1, choices=("b", "c"))
+    with pytest.raises(
+        UserError, match=r"prompt of task piqa with at least one token, got .*'goal'"
+    ):
+        query(Letters(), MORE_TASKS["piqa"], row)
+
+
+@pytest.mark.parametrize("labels", [("good", "bad", "goody"), ("a", "a")])
+def test_label_words_that_begin_with_each_others_tokens_are_refused(labels: tuple[str]) -> None:
+    task = replace(TASKS["mr"], labels=labels)
+    with pytest.raises(UserError, match=f"of mr .* got '{labels[0]}' .* and '{labels[-1]}'"):
+        label_tokens(Letters(), task)
+    assert len(label_tokens(Letters(), replace(task, labels=("good", "goat")))) == 2
 
 
 def test_braces_in_a_text_stay() -> None:
@@ -60,3 +92,15 @@ def test_strict_mode_refuses_what_published_mode_cuts() -> None:
         pack(qs, qs[:1], ((9,),), Letters(), 5)
     with pytest.raises(UserError, match="at least one evaluation row"):
         pack(qs, [], ((9,),), Letters(), 5)
+
+
+def test_packing_takes_the_longest_answer_of_each_row_and_the_right_one_of_a_demonstration() -> (
+    None
+):
+    """The longest evaluation sequence: 1 + max(1 + 5, 4 + 1) = 7; demonstrations 1 + 2 + 1 = 4."""
+    short = Query(prompt=(7,), label=0, choices=((8,), (9,) * 5))
+    long = Query(prompt=(7,) * 4, label=0, choices=((8,), (9,)))
+    shown = Query(prompt=(5,), label=1, choices=((3,) * 30, (6, 6)))
+    packed = pack([shown] * 3, [short, long], (), Letters(), 1 + 8 + 7 + 1)
+    assert packed.longest_evaluation == 7 and packed.used == 2
+    assert packed.context == (1, 5, 6, 6, 2, 5, 6, 6, 2)

@@ -32,8 +32,8 @@ def test_seconds_live_in_timing_and_accumulate(tmp_path):
     records.write(record("mr"), tmp_path, {"icl": 2.5})
     timing = json.loads((tmp_path / "timing.json").read_text())
     assert timing == {
-        "record-tiny_model_1-mr": {"icl": 2.5},
-        "record-tiny_model_1-sst2": {"icl": 1.5},
+        "record-tiny_model_1-mr-s1": {"icl": 2.5},
+        "record-tiny_model_1-sst2-s1": {"icl": 1.5},
     }
     assert len(records.read_all(tmp_path)) == 2
 
@@ -73,8 +73,8 @@ def _drop_rate(v):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda v: v.update(schema=99), "expected version 2 at schema of .*, got 99; run"),
-        (lambda v: v.pop("schema"), "expected version 2 at schema of .*, got None; run"),
+        (lambda v: v.update(schema=99), "expected version 3 at schema of .*, got 99; run"),
+        (lambda v: v.pop("schema"), "expected version 3 at schema of .*, got None; run"),
         (lambda v: v.update(task=3), "expected text at task"),
         (lambda v: v.update(extra=1), "expected the keys"),
         (_drop_rate, "expected the keys .* at provenance"),

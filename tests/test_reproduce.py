@@ -36,10 +36,11 @@ def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setattr(cli, "run_proofs", lambda *_: None)
         result = run(model, data, out)
     assert result.exit_code == 0 and result.stderr == "", result.stderr
-    for stage in ("identities on 2 layers x 2 heads: 10 in", "select rate 0.01: 14 in",
-                  "zero-shot: 14 in", "in-context, 4 demonstrations: 14 in",
-                  "finetuned at rate", "metrics: 1 in"):  # fmt: skip
-        assert all(f"{task}: {stage}" in result.stdout for task in ("mr", "cb")), stage
+    for stage in (": identities on 2 layers x 2 heads: 10 in", ": zero-shot: 14 in",
+                  " (seed 1): in-context, 4 demonstrations: 14 in",
+                  " (seed 1): select rate 0.01: 14 in",
+                  " (seed 1): finetuned at rate", " (seed 1): metrics: 1 in"):  # fmt: skip
+        assert all(f"{task}{stage}" in result.stdout for task in ("mr", "cb")), stage
     return out
 
 
@@ -63,7 +64,7 @@ def test_the_same_command_gives_the_same_bytes(
 
 
 def test_the_recorded_command_makes_the_record_again(whole: Path, tmp_path: Path) -> None:
-    path = next(whole.glob("record-*-cb.json"))
+    path = next(whole.glob("record-*-cb-s1.json"))
     command = json.loads(path.read_text())["provenance"]["command"]
     assert dualform(*command[1:], "--out", tmp_path).exit_code == 0
     assert (tmp_path / path.name).read_bytes() == path.read_bytes()
@@ -74,11 +75,11 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
 ) -> None:
     honest, begun = reproduce.run_prepared, []
 
-    def stopped(model, ready, settings, reporter):
+    def stopped(model, ready, *args):
         begun.append(ready.task.name)
         if ready.task.name == "cb":
             raise KeyboardInterrupt
-        return honest(model, ready, settings, reporter)
+        return honest(model, ready, *args)
 
     monkeypatch.setattr(reproduce, "run_prepared", stopped)
     line = error_line(run(model, data, tmp_path), 130)
@@ -91,7 +92,7 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
     assert result.exit_code == 0 and begun == ["mr", "cb"]
     out = " ".join(result.stdout.split())
     for kind, task in (("checks", "mr"), ("checks", "cb"), ("record", "mr")):
-        (name,) = (p.name for p in tmp_path.glob(f"{kind}-*-{task}.json"))
+        (name,) = (p.name for p in tmp_path.glob(f"{kind}-*-{task}*.json"))
         assert f"{task}: reused {name}, made with the same settings" in out
     assert "mr: zero-shot" not in out and "cb: zero-shot: 14 in" in out
     assert results(tmp_path) == results(whole)
@@ -111,7 +112,6 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("more", "said"), [
-    (("--seed", 2), "seed 1, now 2"),
     (("--limit", 9), "limit 2000, now 9"),
     (("--rates", "0.1,0.01"), "rates [0.01, 0.1], now [0.1, 0.01]"),
     (("--k", 3), "k_asked 4, now 3; k 4, now 3"),
@@ -153,7 +153,7 @@ def test_other_rows_and_other_weights_are_computed_again(
 def test_a_damaged_or_incomplete_record_is_computed_again(
     whole: Path, folder: Path, model: Path, data: Path, damage: str
 ) -> None:
-    path = next(folder.glob("record-*-mr.json"))
+    path = next(folder.glob("record-*-mr-s1.json"))
     value = json.loads(path.read_text())
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:500])
@@ -234,7 +234,7 @@ def test_the_papers_k_is_cut_to_what_fits_and_the_run_says_so(
     (record,) = records.read_all(tmp_path / "o")
     k = record.provenance.k
     assert result.exit_code == 0 and 1 < k < 32 and record.provenance.k_asked is None
-    assert f"mr: {k} of the paper's 32 demonstrations fit in 128 tokens" in result.stdout
+    assert f"mr (seed 1): {k} of the paper's 32 demonstrations fit in 128 tokens" in result.stdout
 
 
 def test_report_makes_the_same_tables_from_the_records_alone(folder: Path, whole: Path) -> None:

@@ -10,8 +10,8 @@ from empirical.records import Provenance
 from tests._records import record
 
 METRICS = frozenset(record().metrics)
-OTHER = {"k_asked": 3, "rates": (0.5,), "versions": {"torch": "3"}}
-OUTCOMES = {"rate", "selection", "commit", "command"}
+OTHER = {"revision": "abc", "k_asked": 3, "rates": (0.5,), "versions": {"torch": "3"}}
+OUTCOMES = {"rate", "selection", "seed_selection", "commit", "command"}
 
 
 def changed(value: object, name: str) -> object:
@@ -30,7 +30,7 @@ def test_every_field_of_a_provenance_is_an_input_or_an_outcome() -> None:
     assert set(check_files.INPUTS) == fields - {"commit", "command"}
 
 
-@pytest.mark.parametrize("name", [n for n in resume.INPUTS if n != "model"])
+@pytest.mark.parametrize("name", [n for n in resume.INPUTS if n not in ("model", "seed")])
 def test_one_other_input_is_enough_to_compute_a_record_again(tmp_path, name: str) -> None:
     old = record()
     path = records.write(old, tmp_path)
@@ -48,7 +48,13 @@ def test_one_other_input_is_enough_to_compute_a_record_again(tmp_path, name: str
 def test_outcomes_do_not_matter_since_they_follow(tmp_path, name: str) -> None:
     old = record()
     records.write(old, tmp_path)
-    other = {"rate": 9.0, "selection": (), "commit": "f" * 40, "command": ("x",)}[name]
+    other = {
+        "rate": 9.0,
+        "selection": (),
+        "seed_selection": (),
+        "commit": "f" * 40,
+        "command": ("x",),
+    }[name]
     wanted = dataclasses.replace(old.provenance, **{name: other})
     assert resume.find(tmp_path, "sst2", wanted, METRICS).record == old
 

@@ -12,18 +12,12 @@ import pytest
 import torch
 from _tiny import LABELS, WORDS, context, queries, tiny
 
+from empirical.attention import Prefix, Run
 from empirical.errors import UserError
+from empirical.forward import padded_length, read_context, states
 from empirical.models import LoadedModel, default_dtype_of
 from empirical.prompts import Query
-from empirical.settings import (
-    PREFIX_BYTES,
-    _hidden,
-    batch_that_fits,
-    cached_prefix,
-    fine_tuned,
-    in_context,
-    zero_shot,
-)
+from empirical.settings import Reading, batches, fine_tuned, in_context, parts, zero_shot
 
 
 def twin(model: LoadedModel, lead: tuple[int, ...], q: Query) -> tuple[np.ndarray, np.ndarray]:
@@ -84,20 +78,16 @@ def test_near_miss_wrong_positions_after_the_prefix_exceed_the_bound() -> None:
     model, qs = tiny(), queries(3)
     lead = context(model, queries(5, seed=1))
     limit = bound(lead, qs)
-    prefix = cached_prefix(model, lead)
+    prefix = read_context(model, lead)
+    shorter = Prefix(  # the same keys, but one fewer: positions start one too early
+        keys=tuple(k[:, 1:] for k in prefix.keys), values=tuple(v[:, 1:] for v in prefix.values)
+    )
     for q in qs:
         row = (*q.prompt, *LABELS[0])
-        with torch.no_grad(), default_dtype_of(model):
-            right = _hidden(model, [row], prefix)[0, -2]
-            start = len(lead) - 1  # one too early
-            ids, at = torch.tensor([row]), torch.arange(start, start + len(row))[None]
-            from transformers import DynamicCache
-
-            cache = DynamicCache(config=model.model.config)
-            for i, (k, v) in enumerate(prefix):
-                cache.update(k, v, i)
-            wrong = model.model.model(input_ids=ids, position_ids=at, past_key_values=cache)
-        assert float((right - wrong.last_hidden_state[0, -2]).abs().max()) > limit
+        with torch.no_grad():
+            right = states(model, Run(model.blocks, prefix), [row], len(row))[0, -2]
+            wrong = states(model, Run(model.blocks, shorter), [row], len(row))[0, -2]
+        assert float((right - wrong).abs().max()) > limit
 
 
 def test_scores_do_not_depend_on_the_recorded_position_beyond_the_bound() -> None:
@@ -132,9 +122,50 @@ def test_finetuning_moves_the_outcome_and_leaves_the_model_alone() -> None:
     assert np.array_equal(before.scores, after.scores) and np.array_equal(before.h, after.h)
 
 
-def test_capture_of_a_class_zero_label_of_two_tokens_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match=r"class-0 label 'zero' to be one token.*\[70, 71\]"):
-        zero_shot(tiny(), queries(1), ((70, 71), (72,)), WORDS)
+def test_a_class_zero_label_of_two_tokens_is_recorded_at_its_last_and_scored_in_the_same_pass() -> (
+    None
+):
+    model, qs = tiny(), queries(4)
+    labels = ((70, 71), (72,))
+    got = zero_shot(model, qs, labels, WORDS)
+    limit = bound((model.encoder.bos,), qs)
+    for i, q in enumerate(qs):
+        ids = torch.tensor([[model.encoder.bos, *q.prompt, *labels[0]]])
+        heights: list[torch.Tensor] = []
+        handles = [
+            layer.self_attn.register_forward_hook(lambda _m, _i, out, h=heights: h.append(out[0]))
+            for layer in model.model.model.layers
+        ]
+        with torch.no_grad(), default_dtype_of(model):
+            p = torch.log_softmax(model.model(input_ids=ids).logits[0], -1)
+        for handle in handles:
+            handle.remove()
+        want = sum(p[len(q.prompt) + j, t] for j, t in enumerate(labels[0])) / 2
+        assert abs(got.scores[i, 0] - float(want)) <= limit
+        h = torch.stack([x[0, -1] for x in heights]).numpy()
+        assert np.abs(got.h[i] - h).max() <= limit
+        before = torch.stack([x[0, -2] for x in heights]).numpy()  # near miss: one token earlier
+        assert np.abs(got.h[i] - before).max() > limit
+        assert got.m[i].shape == (2, 2, len(q.prompt) + 2)
+
+
+def test_a_query_with_answers_of_its_own_is_scored_on_them() -> None:
+    model = tiny()
+    shared = queries(4)
+    own = [
+        Query(prompt=q.prompt, label=0, choices=((70 + i, 71), (72,), (73, 74, 75))[: 2 + i % 2])
+        for i, q in enumerate(shared)
+    ]
+    got = zero_shot(model, own, (), (), record=False)
+    limit = bound((model.encoder.bos,), shared)
+    assert got.scores.shape == (4, 3) and np.isneginf(got.scores[0, 2])
+    for i, q in enumerate(own):
+        for j, tokens in enumerate(q.choices):
+            ids = torch.tensor([[model.encoder.bos, *q.prompt, *tokens]])
+            with torch.no_grad(), default_dtype_of(model):
+                p = torch.log_softmax(model.model(input_ids=ids).logits[0], -1)
+            want = sum(p[len(q.prompt) + t, token] for t, token in enumerate(tokens)) / len(tokens)
+            assert abs(got.scores[i, j] - float(want)) <= limit
 
 
 def test_no_queries_and_too_long_queries_are_refused() -> None:
@@ -144,36 +175,87 @@ def test_no_queries_and_too_long_queries_are_refused() -> None:
         zero_shot(tiny(positions=8), queries(7), LABELS, WORDS)
 
 
-def test_a_long_prefix_makes_batches_small_enough_for_its_copies() -> None:
-    keys = torch.empty(1, 4, 1024, 64)  # 2^20 bytes, twice a layer
-    prefix = [(keys, keys)] * 8  # 2^24 bytes a row, and as many while the cache grows
-    assert 2 * 2**24 * 64 == PREFIX_BYTES
-    assert [batch_that_fits(prefix, n) for n in (1, 32, 64, 65, 10**6)] == [1, 32, 64, 64, 64]
-    assert batch_that_fits([(keys.expand(4096, -1, -1, -1),) * 2], 32) == 1  # never none
-    assert batch_that_fits(None, 1000) == 1000
+@pytest.mark.parametrize("shots", [0, 5])
+def test_every_batch_size_gives_the_same_bytes(shots: int) -> None:
+    model, qs = tiny(torch.float32), queries(23)
+    lead = context(model, queries(shots, seed=1)) if shots else ()
+    labels = (LABELS[0], (71, 72))
+    found = []
+    for size in (1, 2, 5, 32):
+        if shots:
+            found.append(in_context(model, qs, labels, WORDS, lead, batch_size=size))
+        else:
+            found.append(zero_shot(model, qs, labels, WORDS, batch_size=size))
+    for other in found[1:]:
+        assert other.scores.tobytes() == found[0].scores.tobytes()
+        assert other.h.tobytes() == found[0].h.tobytes()
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(other.m, found[0].m, strict=True))
 
 
-def test_a_batch_cut_by_memory_gives_the_same_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, qs = tiny(), queries(7)
+def test_a_batch_cut_by_memory_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, qs = tiny(torch.float32), queries(7)
     lead = context(model, queries(5, seed=1))
-    limit = bound(lead, qs)
     whole = in_context(model, qs, LABELS, WORDS, lead)
-    monkeypatch.setattr("empirical.settings.PREFIX_BYTES", 0)
+    monkeypatch.setattr("empirical.settings.TOKENS", 1)
+    monkeypatch.setattr("empirical.attention.SCORES_BYTES", 1)
     cut: list[int] = []
     single = in_context(model, qs, LABELS, WORDS, lead, advance=cut.append)
     assert cut == [1] * 7
-    assert np.abs(whole.scores - single.scores).max() <= limit
-    assert np.abs(whole.h - single.h).max() <= limit
+    assert whole.scores.tobytes() == single.scores.tobytes()
+    assert whole.h.tobytes() == single.h.tobytes()
+
+
+def test_batches_are_of_one_padded_length_and_cover_every_query_once() -> None:
+    reading = Reading(labels=LABELS, words=WORDS, batch_size=4)
+    qs = queries(30)
+    found = batches(qs, reading)
+    assert sorted(i for index in found for i in index) == list(range(30))
+    assert max(map(len, found)) == 4
+    for index in found:
+        assert len({padded_length(len(qs[i].prompt) + 1) for i in index}) == 1
+
+
+def test_what_is_recorded_widely_is_what_the_definition_says() -> None:
+    """c: scores towards the context summed over heads; q: the scaled query vector (section 3)."""
+    model, qs = tiny(), queries(6)
+    lead = context(model, queries(4, seed=1))
+    reading = Reading(labels=LABELS, words=WORDS, wide=4)
+    found = {}
+    for part in parts(model, qs, reading, lead):
+        for j, i in enumerate(part.wide):
+            found[i] = (part.c[j], part.q[j])
+    assert sorted(found) == [0, 1, 2, 3]
+    limit = bound(lead, qs)
+    for i, (c, asked) in found.items():
+        ids = torch.tensor([[*lead, *qs[i].prompt, *LABELS[0]]])
+        seen: list[torch.Tensor] = []
+        handles = [
+            proj.register_forward_hook(lambda _m, _i, out, s=seen: s.append(out[0]))
+            for layer in model.model.model.layers
+            for proj in (layer.self_attn.q_proj, layer.self_attn.k_proj)
+        ]
+        with torch.no_grad(), default_dtype_of(model):
+            model.model(input_ids=ids)
+        for handle in handles:
+            handle.remove()
+        for layer in range(2):
+            q, k = seen[2 * layer], seen[2 * layer + 1]  # XGLM projects queries first
+            scaled = q[-1] * 8**-0.5
+            want = k[: len(lead)] @ scaled  # summed over heads: a product over the full width
+            size = float((k.abs() @ scaled.abs()[:, None]).max())
+            assert np.abs(asked[layer] - scaled.numpy()).max() <= limit
+            assert np.abs(c[layer] - want.numpy()).max() <= limit * max(1.0, size)
+            assert np.abs(c[layer][1:] - want.numpy()[:-1]).max() > limit * max(1.0, size)
 
 
 def test_progress_counts_every_query_and_every_step() -> None:
     model, qs, shown = tiny(torch.float32), queries(7), queries(3, seed=2)
     seen: list[int] = []
     zero_shot(model, qs, LABELS, WORDS, batch_size=4, advance=seen.append)
-    assert seen == [4, 3]
+    assert sum(seen) == 7 and max(seen) <= 4
     seen.clear()
     fine_tuned(model, qs, LABELS, WORDS, shown, 0.05, batch_size=4, advance=seen.append)
-    assert seen == [1, 1, 1, 4, 3]
+    assert seen[:3] == [1, 1, 1] and sum(seen[3:]) == 7
 
 
 def test_nothing_is_recorded_where_nothing_is_asked_for() -> None:

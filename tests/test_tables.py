@@ -36,9 +36,15 @@ def test_rows_come_in_the_order_of_the_paper(records):
         assert all(len(r) == len(table.headings) for r in table.rows)
 
 
-def test_the_four_tables_hold_ours_beside_the_published(records):
+def test_the_tables_hold_ours_beside_the_published(records):
     found = {t.id: t for t in tables.build(records)}
-    assert list(found) == ["accuracy", "rec2ftp", "sim_aou", "sim_am"]
+    assert list(found) == [
+        "accuracy", "rec2ftp", "sim_aou", "sim_am", "kendall", "kendall_examples",
+    ]  # fmt: skip
+    kendall = dict(zip(found["kendall"].headings, found["kendall"].rows[0], strict=True))
+    tau = records[2].metrics["kendall"]
+    assert kendall["tokens"] == f"{tau.value:.3f} [{tau.low:.3f}, {tau.high:.3f}]"
+    assert (kendall["tokens, 1.3B"], kendall["U[0,1), 1.3B"]) == ("0.192", "0.000")
     row = dict(zip(found["rec2ftp"].headings, found["rec2ftp"].rows[0], strict=True))
     ours = records[2].metrics["rec2ftp"]
     assert row["Rec2FTP, 1.3B"] == "91.84"
@@ -50,6 +56,13 @@ def test_the_four_tables_hold_ours_beside_the_published(records):
     assert found["accuracy"].rows[2][-1] == "not published"
 
 
+def test_seeds_of_one_task_are_rows_of_their_own():
+    one = record("sst2")
+    two = dataclasses.replace(one, provenance=dataclasses.replace(one.provenance, seed=2))
+    rows = tables.build([two, one, record("cb")])[0].rows
+    assert [r[1] for r in rows] == ["sst2, seed 1", "sst2, seed 2", "cb", "mean"]
+
+
 def test_means_over_the_six_tasks_are_the_printed_averages_and_gaps_are_named(records):
     six = [record(task, seed=i) for i, task in enumerate(TASKS)]
     found = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in tables.build(six)}
@@ -59,7 +72,7 @@ def test_means_over_the_six_tasks_are_the_printed_averages_and_gaps_are_named(re
     assert found["sim_aou"]["SimAOU"] == f"{sum(ours) / 6:.3f}"
     assert all(t.rows[-1][1] == "sst2" for t in tables.build(six[:1]))  # one task has no mean
     gaps = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in tables.build(records)}
-    assert gaps["rec2ftp"]["Rec2FTP"] == "of 2 tasks only"
+    assert gaps["rec2ftp"]["Rec2FTP"] == "of 2 rows only"
 
 
 def test_a_single_model_stands_in_the_title_and_the_shared_note_comes_once(records, tmp_path):
@@ -78,14 +91,16 @@ def test_undefined_is_shown_with_its_reason_and_never_as_zero(records):
 
 def test_notes_name_the_floor_the_base_rate_and_the_before_value(records):
     notes = {t.id: " ".join(t.notes) for t in tables.build(records)}
-    assert all("another, larger model" in n and "2212.10559" in n for n in notes.values())
+    beside = [n for name, n in notes.items() if name != "kendall_examples"]  # nothing published
+    assert all("another, larger model" in n and "2212.10559" in n for n in beside)
+    assert "chance" not in notes["kendall"] and "unrelated" in notes["kendall_examples"]
     assert (
         "base rate" in notes["rec2ftp"]
         and "floor: " in notes["sim_aou"]
         and "matched: " in notes["sim_aou"]
     )
     assert "'after' against 'before'" in notes["sim_am"]
-    assert "7 of 90 cosines left out" in notes["sim_aou"]
+    assert "7 of 90 left out" in notes["sim_aou"]
 
 
 def test_markdown_has_as_many_bars_in_every_row(records):

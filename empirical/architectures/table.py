@@ -99,7 +99,8 @@ def _gemma2(module: Any, _config: Any) -> dict[str, Any]:
 
 
 def _gemma3(module: Any, _config: Any) -> dict[str, Any]:
-    return _gemma2(module, None) | {"normed": True}
+    """No soft cap: transformers' class reads one from the configuration and never applies it."""
+    return _window(module, None) | {"normed": True}
 
 
 def _normed(_module: Any, _config: Any) -> dict[str, Any]:
@@ -134,8 +135,8 @@ def _falcon_positions(module: Any, config: Any) -> dict[str, Any]:
 
     def bias(start: int, length: int) -> Tensor:
         ones = torch.ones(1, start + length, dtype=torch.long)
-        table: Tensor = build_alibi_tensor(ones, config.num_attention_heads, torch.float32)
-        scaled: Tensor = table[:, 0, start:] * module.inv_norm_factor
+        table: Tensor = build_alibi_tensor(ones, config.num_attention_heads, torch.float64)
+        scaled: Tensor = table[:, 0, start:] / module.head_dim**0.5
         return scaled
 
     if config.alibi:
@@ -208,6 +209,42 @@ def check_known(kind: object, name: str) -> None:
         )
 
 
+def _check_causal(config: Any, name: str) -> None:
+    """Refuse what attends to more than its own past.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    past_alone = {"use_bidirectional_attention": False, "add_cross_attention": False,
+                  "is_encoder_decoder": False, "is_causal": True}  # fmt: skip
+    for setting, wanted in past_alone.items():
+        value = getattr(config, setting, wanted)
+        if bool(value) != wanted:
+            raise UserError(
+                f"expected a decoder whose tokens attend to their own past alone in {name}, got "
+                f"{setting}={value} in its configuration; name a causal model without it"
+            )
+
+
+def _check_linear(attention: Any, name: str) -> None:
+    """Refuse projections that are not their weight and bias (adapters, packed weights).
+
+    Raises:
+        UserError: naming the class.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    for part in ("q_proj", "k_proj", "v_proj", "c_attn", "query_key_value"):
+        module = getattr(attention, part, None)
+        linear = isinstance(module, (torch.nn.Linear, Conv1D))
+        if module is not None and not (linear and module.weight.is_floating_point()):
+            raise UserError(
+                f"expected queries, keys and values from plain linear maps in {name}, got {part} "
+                f"of class {type(module).__name__}; merge adapters into the weights, and load "
+                "without quantisation"
+            )
+
+
 def _follow(thing: Any, path: str) -> Any:
     for part in path.split("."):
         thing = getattr(thing, part)
@@ -218,15 +255,23 @@ def blocks_of(model: Any) -> tuple[Block, ...]:
     """The self-attention block of every layer.
 
     Raises:
-        UserError: for an architecture without an adapter.
+        UserError: for an architecture without an adapter, a model without its output layer, one
+            that attends to more than its own past, or projections that are not plain linear maps.
     """
-    config = getattr(model, "config", None)
-    kind = getattr(config, "model_type", type(model).__name__)
-    check_known(kind, type(model).__name__)
+    config, name = getattr(model, "config", None), type(model).__name__
+    kind = getattr(config, "model_type", name)
+    check_known(kind, name)
+    _check_causal(config, name)
+    if backbone(model) is model:
+        raise UserError(
+            f"expected a model with its output layer, got a {name} alone; load it with "
+            "AutoModelForCausalLM"
+        )
     adapter = ADAPTERS[kind]
     found = []
     for layer in _follow(model, adapter.path[0]):
         module = _follow(layer, adapter.path[1])
+        _check_linear(module, name)
         found.append(
             Block(
                 attention=module,
