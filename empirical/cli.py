@@ -337,6 +337,10 @@ def reproduce(
         typer.Option(help="Recorded token: `label` (the paper's: the class-0 label) or `prompt`."),
     ] = "label",
     threads: Threads = 1,
+    device: Annotated[str, typer.Option(help="`cpu`, `cuda` or `cuda:N`.")] = "cpu",
+    checks: Annotated[
+        bool, typer.Option(help="Proofs, and the identities on every layer and head, first.")
+    ] = True,
     keep_captures: Annotated[
         bool, typer.Option(help="Leave what the settings recorded in OUT/captures, for `export`.")
     ] = False,
@@ -357,16 +361,17 @@ def reproduce(
         command="reproduce", model=model, tokenizer=tokenizer, data=data,
         tasks=tuple(tasks or ()), protocol=protocol, seeds=options.each_once(seeds),
         k=k, limit=limit, rates=grid, published_draw=by_list, position=where,
-        keep_captures=keep_captures,
+        keep_captures=keep_captures, device=options.device(device), checks=checks,
     )  # fmt: skip
     study = open_study(request, reporter)
     folder = _writable(out)
-    run_proofs(None, folder)
-    checked = check_all(study, folder, reporter)
-    reporter.console.print(overview_table(checked))
-    for value in checked:
-        if value["refusal"] is not None:
-            raise Refused(f"{value['task']}: {value['refusal']}")
+    if checks:
+        run_proofs(None, folder)
+        checked = check_all(study, folder, reporter)
+        reporter.console.print(overview_table(checked))
+        for value in checked:
+            if value["refusal"] is not None:
+                raise Refused(f"{value['task']}: {value['refusal']}")
     for shown in tables.write_all(run_cells(study, folder, reporter), folder):
         reporter.console.print(shown)
 

@@ -1,6 +1,7 @@
 """Texts of the command line -> values, refused with one plain line (standard library only)."""
 
 import math
+import re
 from typing import Literal
 
 from empirical.errors import UserError
@@ -91,3 +92,25 @@ def draw(text: str) -> bool:
 def each_once(seeds: list[int] | None) -> tuple[int, ...] | None:
     """Seeds in the order named, each once; None where none is named."""
     return tuple(dict.fromkeys(seeds)) if seeds else None
+
+
+def device(text: str) -> str:
+    """A device that is there.
+
+    Raises:
+        UserError: for another word than `cpu`, `cuda` or `cuda:N`, or where there is no such GPU.
+    """
+    if text == "cpu":
+        return text
+    found = re.fullmatch(r"cuda(?::(\d+))?", text)
+    if found is None:
+        raise UserError(f"expected --device cpu, cuda or cuda:N, got {text!r}; choose one of them")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(found.group(1) or 0) >= count:
+        raise UserError(
+            f"expected a GPU for --device {text}, got {count} that torch can use; "
+            "pass --device cpu, or install torch for the GPU"
+        )
+    return text

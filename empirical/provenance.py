@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -68,3 +69,13 @@ def code_sha256() -> str:
     for path in sorted([*root.glob("empirical/**/*.py"), *root.glob("dualform/**/*.py")]):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held so far, GiB: of the GPU where one is in use."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**30
+    import resource
+
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

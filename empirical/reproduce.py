@@ -73,6 +73,8 @@ class Request:
     published_draw: bool = True
     position: Position = "label"
     keep_captures: bool = False
+    device: str = "cpu"
+    checks: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
     )
     for task in chosen_tasks:
         protocol.seeds_of(task.name), protocol.rates_of(task.name)
-    model = load(request.model, tokenizer=request.tokenizer)
+    model = load(request.model, device=request.device, tokenizer=request.tokenizer)
     ready: list[Prepared] = []
     for task in chosen_tasks:
         source = source_for(task, default)
@@ -183,11 +185,13 @@ def _command(study: Study, ready: Prepared, *more: str) -> tuple[str, ...]:
         ("--draw", None if asked.published_draw else "shuffled"),
         ("--position", None if asked.position == "label" else asked.position),
         ("--threads", None if torch.get_num_threads() == 1 else torch.get_num_threads()),
+        ("--device", None if asked.device == "cpu" else asked.device),
     )
     given = [text for name, value in options if value is not None for text in (name, str(value))]
     model = (asked.model,) if asked.command == "check" else ("--model", asked.model)
     name = next((t for t in asked.tasks if get_task(t).name == ready.task.name), ready.task.name)
-    return ("dualform", asked.command, *model, "--task", name, *given, *more)
+    bare = () if asked.checks else ("--no-checks",)
+    return ("dualform", asked.command, *model, "--task", name, *given, *bare, *more)
 
 
 def _choices(study: Study, ready: Prepared) -> tuple[str, ...]:
@@ -356,7 +360,11 @@ def run_cell(
         },
         metrics=got.metrics,
     )
-    records.write(record, folder, {"total": time.perf_counter() - start})
+    records.write(
+        record,
+        folder,
+        {"total": time.perf_counter() - start, "peak_memory_gib": provenance.peak_memory_gib()},
+    )
     trials.remove()
     if not study.request.keep_captures:
         stores.icl.remove()
