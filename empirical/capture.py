@@ -105,7 +105,7 @@ def capture(blocks: Sequence[Block]) -> Iterator[Recorder]:
 
 @dataclass(kw_only=True)
 class QueryLog:
-    """Scaled queries of every token after the first, example by example: a watch for training."""
+    """Scaled queries [L,T,H h] of every example: a watch for training."""
 
     layers: int
     seen: list[list[Tensor]] = field(default_factory=list)
@@ -114,12 +114,13 @@ class QueryLog:
         """Scaled queries [1,H,T,h] of one example."""
         if layer == 0:
             self.seen.append([])
-        self.seen[-1].append(q.detach()[0, :, 1:].transpose(0, 1).flatten(1).cpu())
+        self.seen[-1].append(q.detach()[0].transpose(0, 1).flatten(1).cpu())
 
     def stacked(self) -> Tensor:
         """[L,N,H h] over the tokens of all examples, their first tokens (BOS) left out."""
-        by_layer = [torch.cat([example[i] for example in self.seen]) for i in range(self.layers)]
-        return torch.stack(by_layer)
+        return torch.stack(
+            [torch.cat([example[i][1:] for example in self.seen]) for i in range(self.layers)]
+        )
 
 
 @dataclass(kw_only=True)

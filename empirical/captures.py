@@ -27,6 +27,7 @@ from empirical.prompts import Query
 from empirical.settings import Part, Reading, batches, parts
 
 CAPTURES = "captures"  # folder, below that of the results, of what is kept until a cell is done
+TRAINING = "training.safetensors"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -63,6 +64,25 @@ class Store:
         while (found := self.read(number)) is not None:
             yield found
             number += 1
+
+    def write_training(self, queries: Sequence[NDArray[Any]]) -> None:
+        """Q' [L,T,H h] of every training example, BOS first, beside the parts."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".training.{os.getpid()}.tmp"
+        try:
+            named = {f"{i:05d}": np.ascontiguousarray(x) for i, x in enumerate(queries)}
+            save_file(named, str(temporary))
+            os.replace(temporary, self.folder / TRAINING)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def read_training(self) -> list[NDArray[Any]] | None:
+        """What `write_training` left; None where it is not there or damaged."""
+        try:
+            found = load_file(str(self.folder / TRAINING))
+        except (OSError, SafetensorError):
+            return None
+        return [found[name] for name in sorted(found)]
 
     def remove(self) -> None:
         """Delete the folder, and the folder of captures when it was the last."""

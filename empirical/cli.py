@@ -269,13 +269,21 @@ def check(
     out: Out = Path("results"),
     seed: Seed = 1,
     draw: Draw = "published",
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw lambda, relaxation and gap/bound: .svg or .png."),
+    ] = None,
     threads: Threads = 1,
 ) -> None:
     """Check the identities on every layer and head while a model reads demonstrations."""
     by_list = options.draw(draw)
+    from empirical import layer_figure
+
+    if figure is not None:
+        layer_figure.check_figure(figure)
     reporter = _reporter(threads)
     from empirical.checking import check_request
-    from empirical.display import NOTES, last_line, layers_table
+    from empirical.display import NOTES, last_line, layers_table, reasons
     from empirical.reproduce import Request, check_task, open_study
 
     request = Request(
@@ -289,7 +297,11 @@ def check(
         arithmetic=dtype, again=True, reporter=reporter,
     )  # fmt: skip
     reporter.console.print(layers_table(value))
-    for line in (*NOTES, last_line(value)):
+    lines = [*NOTES, *reasons(value)]
+    if figure is not None:
+        layer_figure.draw(value, figure)
+        lines.append(f"figure: {figure}")
+    for line in (*lines, last_line(value)):
         reporter.say(line)
     if value["refusal"] is not None:
         hint = "" if dtype == "float64" else "; float32 cannot see small terms, try --dtype float64"
@@ -374,6 +386,48 @@ def reproduce(
                 raise Refused(f"{value['task']}: {value['refusal']}")
     for shown in tables.write_all(run_cells(study, folder, reporter), folder):
         reporter.console.print(shown)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A results folder with captures.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
+    kind: Annotated[
+        str, typer.Option("--format", help="`understand-icl`: the released analysis scripts'.")
+    ] = "understand-icl",
+    seed: Annotated[
+        int | None,
+        typer.Option(parser=options.Whole("--seed", 1), help="Of several seeds, the one to take."),
+    ] = None,
+) -> None:
+    """Write what a run recorded (`reproduce --keep-captures`) in the layout of other tools."""
+    options.export_format(kind)
+    reporter = _reporter(1)
+    from empirical.export import export as write
+
+    for path in write(folder, _writable(out), seed, reporter):
+        reporter.say(str(path))
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="fairseq's model.pt.")],
+    dictionary: Annotated[Path, typer.Option(help="fairseq's dict.txt.")],
+    bpe: Annotated[Path, typer.Option(help="Folder with the GPT-2 BPE.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    heads: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.Whole("--heads", 32, least=1),
+            help="Attention heads, where the checkpoint does not say.",
+        ),
+    ] = None,
+    shard_size: Annotated[str, typer.Option(help="Largest file of weights.")] = "2GB",
+) -> None:
+    """Turn an original fairseq checkpoint into a folder that the other commands read."""
+    from empirical.fairseq import run_convert
+
+    typer.echo(run_convert(checkpoint, dictionary, bpe, out, heads, shard_size))
 
 
 @app.command()

@@ -76,6 +76,11 @@ def wrap(model: Any, tokenizer: Any, name: str) -> LoadedModel:
             f"expected one bos_token_id and one eos_token_id in the configuration of {name}, got "
             f"{config.bos_token_id} and {config.eos_token_id}; add them to config.json"
         )
+    if not max(bos, eos) < config.vocab_size:
+        raise UserError(
+            f"expected bos_token_id and eos_token_id below vocab_size {config.vocab_size} in the "
+            f"configuration of {name}, got {bos} and {eos}; correct config.json"
+        )
     blocks = blocks_of(model)
     return LoadedModel(
         model=model.eval(),

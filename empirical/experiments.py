@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
+import torch
 
 from empirical.capture import QueryLog
 from empirical.captures import Store, stored_parts
@@ -347,6 +348,8 @@ def _finetuned(
                 asked |= dict(zip(ft.wide, ft.q, strict=True))
             if where.ft is not None:
                 where.ft.write(number, ft)
+    if where.ft is not None:
+        where.ft.write_training([torch.stack(example).numpy() for example in log.seen])
     return tally, log, asked
 
 

@@ -69,7 +69,9 @@ def demonstration_tokens(lengths: Sequence[int]) -> NDArray[np.int64]:
 def attended(queries: ArrayLike, q: ArrayLike) -> Array:
     """f = Q'q_p [n,L,N], in float64, from Q' = `queries` [L,N,d] and q_p = `q` [n,L,d].
 
-    One matrix product per layer. The released code forms [n,L,N,d] instead, 39 to 115 GB.
+    One matrix product per layer. The released code forms [n,L,N,d] instead, 39 to 115 GB. Every
+    distinct query is multiplied once, so that equal ones have equal scores: words of a template at
+    one position are tied in the first layer, and a product may give equal rows other last bits.
 
     Raises:
         ValueError: unless finite and of fitting shapes.
@@ -84,7 +86,8 @@ def attended(queries: ArrayLike, q: ArrayLike) -> Array:
     out = np.empty((right.shape[0], *left.shape[:2]))
     for layer in range(left.shape[0]):
         (tokens,), (position,) = _floats(left[layer], ndim=2), _floats(right[:, layer], ndim=2)
-        out[:, layer] = position @ tokens.T
+        rows, place = np.unique(tokens, axis=0, return_inverse=True)
+        out[:, layer] = (position @ rows.T)[:, place.ravel()]
     return out
 
 

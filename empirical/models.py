@@ -1,6 +1,7 @@
 """Loading the decoders of the study: embedded, random, from a folder or from the hub."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
-from empirical.architectures import check_known
+from empirical.architectures import blocks_of, check_known
 from empirical.decoder import LoadedModel, TokenizerEncoder, default_dtype_of, wrap
 from empirical.errors import UserError
 from empirical.random_models import Geometry, random_geometry, random_xglm
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 # What reading damaged or unreachable files raises: the hub's and JSON's errors are among these.
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError,
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, UnpicklingError,
                SafetensorError)  # fmt: skip
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -77,7 +78,8 @@ def _check_folder(folder: Path) -> None:
             "copy the file again"
         )
     check_known(config.get("model_type"), str(folder))
-    known = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    known = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+             "pytorch_model.bin.index.json")  # fmt: skip
     if not any((folder / name).is_file() for name in known):
         raise UserError(
             f"expected weights ({', '.join(known)}) in {folder}, got none; "
@@ -160,16 +162,44 @@ def _read(where: str, local: bool, dtype: torch.dtype) -> tuple[Any, Callable[[]
                 "check the name, the files and the network"
             ) from error
 
-    if not local:
-        config = guarded(lambda: AutoConfig.from_pretrained(where).to_dict())
-        check_known(config.get("model_type"), where)
+    config = guarded(lambda: AutoConfig.from_pretrained(where))
+    check_known(config.model_type, where)
+    if config.model_type == "xglm":
+        # The class makes the sinusoid of this position zero, or fails on it; nothing is padded.
+        config.pad_token_id = None
     model, seen = guarded(
-        lambda: AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True)
-    )
+        lambda: AutoModelForCausalLM.from_pretrained(
+            where, config=config, dtype=dtype, output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    )  # fmt: skip
+    _check_loaded(model, seen, where)
+    return model, lambda: guarded(lambda: AutoTokenizer.from_pretrained(where).backend_tokenizer)
+
+
+def _check_loaded(model: Any, seen: dict[str, Any], where: str) -> None:
+    """Refuse a file that is not of the model that its configuration describes.
+
+    Raises:
+        UserError: for tensors that are missing, of another shape, or of layers beyond the last.
+    """
     missing = sorted(seen["missing_keys"])
     if missing:
         raise UserError(
             f"expected every weight of the model in {where}, got none for {len(missing)} tensors "
             f"({missing[0]} first); the file is incomplete, fetch it again"
         )
-    return model, lambda: guarded(lambda: AutoTokenizer.from_pretrained(where).backend_tokenizer)
+    mismatched = sorted(map(str, seen["mismatched_keys"]))
+    if mismatched:
+        raise UserError(
+            f"expected weights of the shapes that config.json of {where} gives, got "
+            f"{len(mismatched)} others ({mismatched[0]} first); take both from one model"
+        )
+    layers = len(blocks_of(model))
+    for key in sorted(seen["unexpected_keys"]):
+        found = re.search(r"\.(?:layers|h)\.(\d+)\.", key)
+        if found and int(found.group(1)) >= layers:
+            raise UserError(
+                f"expected weights of the {layers} layers that config.json of {where} names, got "
+                f"{key} as well; take both from one model"
+            )

@@ -114,3 +114,13 @@ def device(text: str) -> str:
             "pass --device cpu, or install torch for the GPU"
         )
     return text
+
+
+def export_format(text: str) -> None:
+    """Refuse a layout that `export` does not know.
+
+    Raises:
+        UserError: for another word than `understand-icl`.
+    """
+    if text != "understand-icl":
+        raise UserError(f"expected --format understand-icl, got {text!r}; choose it")

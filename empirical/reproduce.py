@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from empirical import check_files, provenance, records, resume
+from empirical import check_files, export, provenance, records, resume
 from empirical.captures import CAPTURES, Store, key_of, tokens_sha256
 from empirical.check_files import CheckProvenance
 from empirical.checking import all_statements, run_checks, trained_on
@@ -366,8 +366,20 @@ def run_cell(
         {"total": time.perf_counter() - start, "peak_memory_gib": provenance.peak_memory_gib()},
     )
     trials.remove()
-    if not study.request.keep_captures:
+    if stores.ft is None:
         stores.icl.remove()
+    else:
+        kept = export.Kept(
+            model=study.request.model,
+            task=ready.task.name,
+            seed=ready.seed,
+            position=study.settings.position,
+            context=len(ready.context),
+            zsl=stores.zsl.folder.name,
+            icl=stores.icl.folder.name,
+            ft=stores.ft.folder.name,
+        )
+        export.write_kept(kept, folder)
     return record
 
 

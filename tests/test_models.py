@@ -83,3 +83,49 @@ def test_random_models_depend_on_the_seed_and_leave_global_state() -> None:
 def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--tokenizer DIR"):
         read_tokenizer(tmp_path)
+
+
+def changed(folder: Path, **more: object) -> None:
+    """Other values in a folder's config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+
+
+@pytest.mark.parametrize("pad", [50258, 5])
+def test_a_padding_token_of_the_configuration_does_not_matter(tmp_path: Path, pad: int) -> None:
+    want = load(str(saved(tmp_path)))
+    changed(tmp_path, pad_token_id=pad)
+    got = load(str(tmp_path))
+    ids = torch.tensor([[3, 4, 5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.equal(got.model(input_ids=ids).logits, want.model(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"num_layers": 1}, r"weights of the 1 layers .* got model\.layers\.1\."),
+        ({"d_model": 32}, "weights of the shapes that config.json of .* gives, got"),
+        ({"bos_token_id": 10**6}, "below vocab_size .*, got 1000000"),
+        ({"num_layers": 3}, "expected every weight of the model"),
+    ],
+)
+def test_a_configuration_of_another_model_is_refused(
+    tmp_path: Path, more: dict[str, object], message: str
+) -> None:
+    saved(tmp_path)
+    changed(tmp_path, **more)
+    with pytest.raises(UserError, match=message):
+        load(str(tmp_path))
+
+
+def test_a_pickled_index_is_a_known_layout_and_a_list_in_it_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(UserError, match="expected a readable local model"):
+        load(str(tmp_path))
+    (tmp_path / "model.safetensors.index.json").unlink()
+    (tmp_path / "pytorch_model.bin.index.json").write_text("{}")
+    with pytest.raises(UserError, match="expected a readable local model"):
+        load(str(tmp_path))
