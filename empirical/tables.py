@@ -264,7 +264,7 @@ def _excluded(layout: Layout, records: Sequence[Record]) -> tuple[str, ...]:
     for r in records:
         for c in layout.columns:
             found = r.metrics.get(c.metric)
-            if found is not None and found.excluded:
+            if found is not None and found.excluded and not isinstance(found.value, Undefined):
                 notes.append(
                     f"{r.provenance.model}, {_name(r, records)}, {c.heading}: {found.excluded} of "
                     f"{found.denominator} left out, because a vector is zero or constant."
