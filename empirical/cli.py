@@ -353,6 +353,13 @@ def reproduce(
     checks: Annotated[
         bool, typer.Option(help="Proofs, and the identities on every layer and head, first.")
     ] = True,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Only every N-th task and seed, from the I-th on; run without it to finish.",
+        ),
+    ] = None,
     keep_captures: Annotated[
         bool, typer.Option(help="Leave what the settings recorded in OUT/captures, for `export`.")
     ] = False,
@@ -374,6 +381,7 @@ def reproduce(
         tasks=tuple(tasks or ()), protocol=protocol, seeds=options.each_once(seeds),
         k=k, limit=limit, rates=grid, published_draw=by_list, position=where,
         keep_captures=keep_captures, device=options.device(device), checks=checks,
+        shard=options.shard(shard),
     )  # fmt: skip
     study = open_study(request, reporter)
     folder = _writable(out)
@@ -384,7 +392,11 @@ def reproduce(
         for value in checked:
             if value["refusal"] is not None:
                 raise Refused(f"{value['task']}: {value['refusal']}")
-    for shown in tables.write_all(run_cells(study, folder, reporter), folder):
+    made = run_cells(study, folder, reporter)
+    if shard is not None:
+        reporter.say(f"shard {shard} is done: {len(made)} records in {folder}")
+        return
+    for shown in tables.write_all(made, folder):
         reporter.console.print(shown)
 
 

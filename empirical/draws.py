@@ -58,6 +58,8 @@ def draw(
         short += "the training rows at hand are shuffled instead"
     if known is None or k > len(known):
         rule = f"numpy default_rng({seed}).permutation({len(train)})"
+        pool = source.pool(task)
+        rule += f" of {pool}" if pool else ""
         chosen = order[:k]
     else:
         rule = f"published idx of seed {seed}"
@@ -93,11 +95,13 @@ def _places(task: Task, train: Sequence[Row], wanted: Sequence[int]) -> list[int
 
 
 def rows_sha256(*parts: Sequence[Row]) -> str:
-    """SHA-256 over fields, label and idx of every row, part by part, in order."""
+    """SHA-256 over fields, label, idx and own answers of every row, part by part, in order."""
     digest = hashlib.sha256()
     for part in parts:
         for row in part:
-            line = [dict(sorted(row.fields.items())), row.label, row.idx]
+            line: list[object] = [dict(sorted(row.fields.items())), row.label, row.idx]
+            if row.choices:
+                line.append(list(row.choices))
             digest.update(json.dumps(line).encode() + b"\n")
         digest.update(b"\0")
     return digest.hexdigest()

@@ -124,3 +124,18 @@ def export_format(text: str) -> None:
     """
     if text != "understand-icl":
         raise UserError(f"expected --format understand-icl, got {text!r}; choose it")
+
+
+def shard(text: str | None) -> tuple[int, int]:
+    """I/N as (I, N); all of it where nothing is named.
+
+    Raises:
+        UserError: unless 1 <= I <= N.
+    """
+    if text is None:
+        return 1, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    place, count = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+    if not 1 <= place <= count:
+        raise UserError(f"expected --shard I/N with I in 1..N, got {text!r}; for example 1/2")
+    return place, count

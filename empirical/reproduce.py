@@ -75,6 +75,7 @@ class Request:
     keep_captures: bool = False
     device: str = "cpu"
     checks: bool = True
+    shard: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +125,11 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
     """
     protocol = chosen(request.protocol, request.seeds, request.rates)
     chosen_tasks = [get_task(name) for name in dict.fromkeys(request.tasks or TASKS)]
+    names = [task.name for task in chosen_tasks]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"expected tasks of different names, got {', '.join(sorted(names))}; rename one"
+        )
     default = source_of(request.data)
     settings = StudySettings(
         seed=0,
@@ -420,20 +426,27 @@ def run_cells(
 ) -> tuple[records.Record, ...]:
     """`run_cell` for every task and seed in order, or for the best seed of each task.
 
+    Of a shard I/N, every N-th from the I-th on; captures that others share are then left in place.
+
     Raises:
         UserError: when every rate diverges on a task.
     """
+    place, count = study.request.shard
+    kept = study.request.keep_captures or count > 1
+    groups = [[r for r in study.cells if r.task.name == t.task.name] for t in study.tasks]
+    if not study.protocol.one_seed:
+        groups = [[ready] for ready in study.cells]
     made = []
-    for first in study.tasks:
-        own = [r for r in study.cells if r.task.name == first.task.name]
+    for number, own in enumerate(groups[place - 1 :: count]):
         if study.protocol.one_seed:
             ready, seeds = _best_seed(study, own, folder, reporter)
             made.append(run_cell(study, ready, folder, reporter, seeds))
         else:
-            made += [run_cell(study, ready, folder, reporter) for ready in own]
-        if not study.request.keep_captures:
-            _stores(study, first, folder).zsl.remove()
-    if not study.request.keep_captures:
+            made.append(run_cell(study, own[0], folder, reporter))
+        left = {g[0].task.name for g in groups[place - 1 + (number + 1) * count :: count]}
+        if not kept and own[0].task.name not in left:
+            _stores(study, own[0], folder).zsl.remove()
+    if not kept:
         Store(folder=Path(folder) / CAPTURES).remove()
     return tuple(made)
 

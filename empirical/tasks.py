@@ -114,7 +114,8 @@ def get_task(name: str) -> Task:
         return load_task(name, taken=tuple(known))
     if name not in known:
         raise UserError(
-            f"expected a task among {', '.join(TASKS)}, got {name!r}; choose one of them"
+            f"expected a task among {', '.join(known)}, got {name!r}; choose one of them, or name "
+            "a file of your own that ends in .toml"
         )
     return known[name]
 

@@ -38,8 +38,8 @@ def refused(command: str, model: object, out: Path, *more: object, task: str = "
 def test_an_unknown_task_lists_the_known_ones(command: str, model: Path, tmp_path: Path) -> None:
     line = refused(command, model, tmp_path / "o", task="qqp")
     assert line == (
-        "error: expected a task among sst2, sst5, mr, subj, agnews, cb, got 'qqp'; "
-        "choose one of them"
+        "error: expected a task among sst2, sst5, mr, subj, agnews, cb, imdb, arc_easy, piqa, got "
+        "'qqp'; choose one of them, or name a file of your own that ends in .toml"
     )
 
 

@@ -50,6 +50,10 @@ def test_a_users_own_task_runs_from_its_file(model: Path, data: Path, tmp_path: 
         'train = "train.jsonl"\n'
         'evaluation = "validation.jsonl"\n'
     )
+    twice = tmp_path / "twice.toml"
+    twice.write_text(task.read_text())
+    line = error_line(dualform("reproduce", "--model", model, "--task", task, "--task", twice))
+    assert line == "error: expected tasks of different names, got mine, mine; rename one"
     out = tmp_path / "out"
     args = ("reproduce", "--model", model, "--task", task, "--rates", "0.05", "--no-checks")
     result = dualform(*args, "--out", out)

@@ -1,5 +1,9 @@
 """`reproduce` under each kind of protocol: what is run once, what is shared, what is recorded."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +106,47 @@ def test_a_run_killed_in_the_middle_of_a_cell_repeats_no_batch_and_no_trial(
     monkeypatch.setattr(experiments.Store, "write", noting)
     assert dualform(*args, "--out", out).exit_code == 0
     assert tried == [0.01, 0.1, "stopped", 0.5] and seen == []
+    assert files(out) == files(tmp_path / "whole")
 
-    def files(folder: Path) -> dict[str, bytes]:
-        found = (p for p in folder.iterdir() if p.name != "timing.json")
-        return {p.name: p.read_bytes() for p in found}
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file but the timings; there is no folder."""
+    found = (p for p in folder.iterdir() if p.name != "timing.json")
+    return {p.name: p.read_bytes() for p in found}
+
+
+@pytest.mark.parametrize("more", [("--seed", 1, "--seed", 2), ("--protocol", "published-search")])
+def test_shards_in_any_order_end_in_the_bytes_of_one_run(
+    model: Path, data: Path, tmp_path: Path, more: tuple[object, ...]
+) -> None:
+    args = ("--task", "cb", "--rates", "0.01,0.1", *more)
+    run(model, data, tmp_path / "whole", *args)
+    for shard in ("2/3", "3/3", "1/3"):
+        said = run(model, data, tmp_path / "o", *args, "--shard", shard)
+        assert f"shard {shard} is done" in said
+    assert "computed again" not in run(model, data, tmp_path / "o", *args)
+    assert files(tmp_path / "o") == files(tmp_path / "whole")
+    for bad in ("0/2", "3/2", "x", "1"):
+        line = error_line(dualform("reproduce", "--shard", bad))
+        assert line == f"error: expected --shard I/N with I in 1..N, got {bad!r}; for example 1/2"
+
+
+def test_a_process_that_is_killed_goes_on_and_ends_in_the_same_bytes(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    args = [*map(str, ARGS), "--model", str(model), "--data", str(data), "--rates", "0.01,0.1"]
+    out = tmp_path / "o"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "empirical.cli", *args, "--out", str(out)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and not list(out.rglob("part-*")):
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert list(out.rglob("part-*")) and not list(out.glob("record-*"))
+    for folder in (out, tmp_path / "whole"):
+        assert dualform(*args, "--out", folder).exit_code == 0
     assert files(out) == files(tmp_path / "whole")
 
 
