@@ -174,6 +174,7 @@ MISTAKES: list[tuple[dict[str, str | None], dict[str, str | None], str]] = [
     ({"labels": '["a", "b", "a"]'}, {}, "different words at labels of F, got 'a' twice; name each"),
     ({"labels": '["so so", "so"]'}, {}, "words of which none begins with another at labels of F, "
      "got 'so so' and 'so'; choose words that differ from the start"),
+    ({"labels": '["so", "bad", "so so"]'}, {}, "at labels of F, got 'so' and 'so so'; choose wor"),
     (CHOICE | {"choices": "1"}, {}, "the name of the column with the answers of a row at choices "
      "of F, got 1; write a text"),
     ({"k": None}, {}, "a number of demonstrations at k of F, got none; add that key"),

@@ -21,10 +21,25 @@ def _heads(x: Tensor, width: int) -> Tensor:
     return x.view(*x.shape[:-1], -1, width).transpose(1, 2)
 
 
+def _without_cache(others: dict[str, Any]) -> None:
+    """Refuse a cache, which would be passed over.
+
+    Raises:
+        ValueError: for one, empty or not.
+    """
+    for name in ("past_key_values", "layer_past"):
+        if others.get(name) is not None:
+            raise ValueError(
+                f"expected no cache, got {name} of class {type(others[name]).__name__}; call the "
+                "model with use_cache=False (a shared context is a Prefix)"
+            )
+
+
 def xglm(module: Any, attend: Attend) -> Functions:
     """XGLM (fairseq's dense models): separate projections, scaled queries."""
 
-    def forward(hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:
+    def forward(hidden_states: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
+        _without_cache(others)
         q, k, v = (
             _heads(p(hidden_states), module.head_dim)
             for p in (module.q_proj, module.k_proj, module.v_proj)
@@ -76,7 +91,8 @@ def bloom(module: Any, attend: Attend) -> Functions:
     """BLOOM: ALiBi, and the residual is added inside the attention module."""
 
     def forward(hidden_states: Tensor, residual: Tensor, alibi: Tensor, attention_mask: Any,
-                **_: Any) -> Any:  # fmt: skip
+                **others: Any) -> Any:  # fmt: skip
+        _without_cache(others)
         q, k, v = module._reshape(module.query_key_value(hidden_states))
         bias = alibi.view(q.shape[0], module.num_heads, 1, -1)
         out = attend(q, k, v, attention_mask, module.inv_norm_factor, bias=bias)
@@ -90,7 +106,8 @@ def falcon(module: Any, attend: Attend) -> Functions:
     from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
 
     def forward(hidden_states: Tensor, alibi: Any, attention_mask: Any,
-                position_embeddings: Any = None, **_: Any) -> Any:  # fmt: skip
+                position_embeddings: Any = None, **others: Any) -> Any:  # fmt: skip
+        _without_cache(others)
         q, k, v = (
             x.transpose(1, 2) for x in module._split_heads(module.query_key_value(hidden_states))
         )
