@@ -1,6 +1,7 @@
 """What enters every key and value projection in training, and the gradients that come back.
 
-Letters as in `empirical.sites`: H heads, h head width, d model width, n tokens over all examples.
+Letters as in `empirical.sites`: G key-value heads, h head width, d model width, n tokens over all
+examples. Keys and values may be channels of one map (GPT-2, GPT-NeoX, Falcon).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from empirical.architectures import Block, Projection
 from empirical.sites import Examples
 
 Name = Literal["k", "v"]
@@ -20,21 +22,24 @@ Name = Literal["k", "v"]
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One layer, by example: states [T, d] that entered, gradients [T, d] in the outputs."""
+    """One layer, by example: states [T, d] that entered, gradients [T, G, h] in the outputs.
 
-    heads: int
+    `biased`: whether the projections have biases, which are the weights of a row of ones.
+    """
+
+    groups: int
+    biased: bool = True
     inputs: list[Tensor] = field(default_factory=list)
     gradients: dict[Name, list[Tensor]] = field(default_factory=lambda: {"k": [], "v": []})
 
     def entered(self) -> Tensor:
-        """All states over a row of ones: [d+1, n]."""
+        """All states over a row of ones, or of zeros where no bias can move: [d+1, n]."""
         x = torch.cat(self.inputs).mT
-        return torch.cat([x, x.new_ones(1, x.shape[1])])
+        return torch.cat([x, x.new_full((1, x.shape[1]), float(self.biased))])
 
     def came_back(self, name: Name) -> Tensor:
-        """All gradients in the outputs of one projection: [H, h, n]."""
-        g = torch.cat(self.gradients[name]).mT
-        return g.reshape(self.heads, -1, g.shape[1])
+        """All gradients in the outputs of keys or values: [G, h, n]."""
+        return torch.cat(self.gradients[name]).permute(1, 2, 0)
 
     def lengths(self) -> tuple[int, ...]:
         """Tokens of each example."""
@@ -49,30 +54,40 @@ class Record:
         )
 
 
-def _keep(record: Record, name: Name) -> Any:
-    def hook(_m: Any, args: Any, out: Any) -> None:
+def _keep(record: Record, parts: Sequence[tuple[Name, Projection]]) -> Any:
+    """A hook of one map, which makes keys, values or both."""
+
+    def back(gradient: Tensor) -> None:
+        for name, projection in parts:
+            record.gradients[name].append(projection.of(gradient[0].detach()).clone())
+
+    def hook(_m: Any, args: Any, out: Tensor) -> None:
         if not out.requires_grad:
             return
-        if name == "k":
+        if parts[0][0] == "k":
             record.inputs.append(args[0][0].detach().clone())
-        came = record.gradients[name]
-        out.register_hook(lambda g: came.append(g[0].detach().clone()))
+        out.register_hook(back)  # type: ignore[no-untyped-call] # torch's own gap
 
     return hook
 
 
 @contextmanager
-def recording(blocks: Sequence[Any]) -> Iterator[list[Record]]:
+def recording(blocks: Sequence[Block]) -> Iterator[list[Record]]:
     """A record of every self-attention block while inside; hooks always removed on leaving.
 
     Passes without gradients are not recorded. Batches of one example are expected.
     """
-    records = [Record(heads=block.num_heads) for block in blocks]
+    records = [
+        Record(groups=block.groups, biased=block.key.module.bias is not None) for block in blocks
+    ]
     handles = []
     try:
         for record, block in zip(records, blocks, strict=True):
-            handles.append(block.k_proj.register_forward_hook(_keep(record, "k")))
-            handles.append(block.v_proj.register_forward_hook(_keep(record, "v")))
+            made: list[tuple[Name, Projection]] = [("k", block.key), ("v", block.value)]
+            fused = block.key.module is block.value.module
+            for parts in [made] if fused else [made[:1], made[1:]]:
+                module = parts[0][1].module
+                handles.append(module.register_forward_hook(_keep(record, parts)))
         yield records
     finally:
         for handle in handles:

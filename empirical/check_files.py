@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING, Any
 from empirical.errors import UserError
 from empirical.jsonfile import dumps, file_name, plain, read_object, write_text
 from empirical.metrics import Number, Undefined
+from empirical.no_site import NO_SITE
 from empirical.resume import differences
 
 if TYPE_CHECKING:  # they load torch, which reading and showing a file does not need
     from empirical.checking import Checks
-    from empirical.identities import LayerCheck, SoftmaxShare
+    from empirical.layer_checks import LayerCheck, NotApplicable
+    from empirical.softmax_shares import SoftmaxShare
 
-SCHEMA = 1
+SCHEMA = 2
 INPUTS = (
     "model", "weights_sha256", "source", "source_sha256", "rule", "seed", "k_asked", "k", "limit",
     "context_length", "queries", "rate", "steps", "states", "arithmetic", "device", "threads",
     "statements", "versions",
 )  # fmt: skip
-_KEYS = {"schema", "task", "provenance", "counts", "refusal", "summary", "layers"}
+_KEYS = {
+    "schema", "task", "provenance", "counts", "refusal", "summary", "layers", "not_applicable",
+    "no_site",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,10 @@ def spread(values: Iterable[Number]) -> Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Extremes:
-    """The worst gap/bound and the smallest near-miss ratio of some checks."""
+    """The worst gap/bound and the smallest near-miss ratio of some checks.
+
+    Near misses that are true of what they were checked on are left out of the latter.
+    """
 
     worst_ratio: Number
     near_miss_ratio: Number
@@ -99,11 +107,14 @@ def _number(value: float) -> Number:
 def extremes(checks: Sequence["LayerCheck"]) -> Extremes:
     """Over all of `checks`; a ratio that is not finite makes its extreme undefined."""
     ratios = [c.worst_ratio for c in checks]
-    near = [c.near_miss_ratio for c in checks]
+    near = [c.near_miss_ratio for c in checks if c.coincides is None]
     bad = [x for x in (*ratios, *near) if math.isnan(x)]
+    smallest: Number = Undefined(f"true here: {checks[0].coincides}")
+    if near:
+        smallest = _number(bad[0] if bad else min(near))
     return Extremes(
         worst_ratio=_number(bad[0] if bad else max(ratios)),
-        near_miss_ratio=_number(bad[0] if bad else min(near)),
+        near_miss_ratio=smallest,
         checks=len(checks),
     )
 
@@ -140,6 +151,7 @@ def _layer(found: "Checks", layer: int) -> dict[str, Any]:
                 "head": c.head,
                 "worst_ratio": _number(c.worst_ratio),
                 "near_miss_ratio": _number(c.near_miss_ratio),
+                "near_miss_is_true": c.coincides,
                 "nontrivial": c.nontrivial,
                 "finite": c.finite,
             }
@@ -147,17 +159,40 @@ def _layer(found: "Checks", layer: int) -> dict[str, Any]:
             if c.statement == name
         ]
 
+    shares = [s for s in found.shares if s.layer == layer]
     return {
         "layer": layer,
         "statements": {name: heads(name) for name in statements(here)},
-        "softmax": softmax([s for s in found.shares if s.layer == layer]),
+        "not_applicable": {x.statement: x.reason for x in found.not_applicable if x.layer == layer},
+        "softmax": softmax(shares),
+        "heads": [
+            {"head": head} | _means([s for s in shares if s.head == head])
+            for head in sorted({s.head for s in shares})
+        ],
     }
+
+
+def _means(shares: Sequence["SoftmaxShare"]) -> dict[str, Number]:
+    """The metrics of one head, each the mean over the queries where it is defined."""
+    found = softmax(shares)
+    return {name: getattr(found, name).mean for name in ("demonstrations", "relaxation", "cosine")}
+
+
+def _without(found: Sequence["NotApplicable"]) -> list[dict[str, Any]]:
+    """Statements and reasons, each pair once with its layers."""
+    layers: dict[tuple[str, str], list[int]] = {}
+    for x in found:
+        layers.setdefault((x.statement, x.reason), []).append(x.layer)
+    return [
+        {"statement": statement, "reason": reason, "layers": sorted(at)}
+        for (statement, reason), at in layers.items()
+    ]
 
 
 def document(found: "Checks", task: str, provenance: CheckProvenance) -> dict[str, Any]:
     """The file's content, as JSON values."""
     layers = sorted({c.layer for c in found.checks})
-    heads = {c.head for c in found.checks}
+    heads = {c.head for c in found.checks} - {None}
     value = {
         "schema": SCHEMA,
         "task": task,
@@ -170,6 +205,8 @@ def document(found: "Checks", task: str, provenance: CheckProvenance) -> dict[st
             for name in statements(found.checks)
         }},
         "layers": [_layer(found, layer) for layer in layers],
+        "not_applicable": _without(found.not_applicable),
+        "no_site": NO_SITE,
     }  # fmt: skip
     done: dict[str, Any] = plain(value)
     return done
@@ -194,10 +231,10 @@ def read(path: Path) -> dict[str, Any]:
         UserError: for a missing, truncated or foreign file, or another schema version.
     """
     value = read_object(path)
-    if set(value) != _KEYS or value["schema"] != SCHEMA:
+    if value.get("schema") != SCHEMA or set(value) != _KEYS:
         raise UserError(
-            f"expected checks of schema {SCHEMA} in {path}, got the keys {sorted(value)}; "
-            "run the command that wrote it again"
+            f"expected checks of schema {SCHEMA} in {path}, got schema {value.get('schema')} with "
+            f"the keys {sorted(value)}; run the command that wrote it again"
         )
     return value
 
@@ -250,15 +287,35 @@ def overview(value: Mapping[str, Any]) -> Overview:
 def layer_rows(layer: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(statement, worst gap/bound over heads, smallest near-miss ratio) of one stored layer."""
 
-    def extreme(heads: Sequence[Mapping[str, Any]], key: str, pick: Any) -> str:
-        found = [h[key] for h in heads]
+    def extreme(found: Sequence[Any], pick: Any) -> str:
         bad = [x for x in found if isinstance(x, dict)]
         return show(bad[0] if bad else pick(found))
 
-    return [
-        (name, extreme(heads, "worst_ratio", max), extreme(heads, "near_miss_ratio", min))
-        for name, heads in layer["statements"].items()
-    ]
+    rows = []
+    for name, heads in layer["statements"].items():
+        open_near = [h["near_miss_ratio"] for h in heads if h["near_miss_is_true"] is None]
+        near = extreme(open_near, min) if open_near else "true here"
+        rows.append((name, extreme([h["worst_ratio"] for h in heads], max), near))
+    return rows
+
+
+def coincidences(value: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """(statement, why its near miss is true, of how many checks) of a document."""
+    found: dict[tuple[str, str], int] = {}
+    for layer in value["layers"]:
+        for name, heads in layer["statements"].items():
+            for reason in (h["near_miss_is_true"] for h in heads):
+                if reason is not None:
+                    found[name, reason] = found.get((name, reason), 0) + 1
+    return [(*key, n) for key, n in found.items()]
+
+
+def left_out(value: Mapping[str, Any]) -> list[tuple[str, list[str], list[int]]]:
+    """(reason, statements, layers) of what does not apply, statements of one reason together."""
+    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for x in value["not_applicable"]:
+        found.setdefault((x["reason"], tuple(x["layers"])), []).append(x["statement"])
+    return [(reason, names, list(layers)) for (reason, layers), names in found.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +333,7 @@ def find(folder: Path, task: str, wanted: CheckProvenance) -> Found:
         return Found(value=None, line="")
     try:
         old = read(path)
-        overview(old), [layer_rows(layer) for layer in old["layers"]]
+        overview(old), [layer_rows(layer) for layer in old["layers"]], left_out(old)
         changed = differences(old["provenance"], plain(wanted), INPUTS)
     except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
         return Found(value=None, line=f"{task}: checked again, {path.name} is damaged ({error})")

@@ -7,29 +7,22 @@ see the term of second order in a small update that some near misses lack.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from empirical.decoder import LoadedModel
 from empirical.errors import UserError
 from empirical.experiments import Prepared
-from empirical.finetune_dual import Training, check_training, in_dtype, train
-from empirical.finetune_dual import statements as trained_statements
-from empirical.identities import (
-    CheckRefused,
-    LayerCheck,
-    SoftmaxShare,
-    check_layer,
-    chosen,
-    require,
-    shares_of,
-)
+from empirical.finetune_dual import Training, check_training, in_dtype, not_trained, train
+from empirical.identities import check_layer, chosen, not_applicable
+from empirical.layer_checks import CheckRefused, LayerCheck, NotApplicable, require, worse
 from empirical.layers import each_layer
 from empirical.progress import SILENT, Advance, Reporter, ignore
-from empirical.prompts import Query
+from empirical.prompts import Query, answers
 from empirical.settings import training_examples
+from empirical.sites import TRAINED
+from empirical.softmax_shares import SoftmaxShare, shares_of
 
 MOST_STEPS = 8
 ARITHMETICS = {"float32": torch.float32, "float64": torch.float64}
@@ -40,12 +33,14 @@ class Checks:
     """Each statement, layer and head once, the worst over the queries; every share measured.
 
     `refusal` says which check did not hold, was vacuous or could not refuse its near miss.
+    `not_applicable`: statements without a check in a layer, each with its reason.
     """
 
     checks: tuple[LayerCheck, ...]
     shares: tuple[SoftmaxShare, ...]
     queries: int
     refusal: str | None
+    not_applicable: tuple[NotApplicable, ...] = ()
 
 
 def trained_on(ready: Prepared) -> Sequence[Query]:
@@ -71,24 +66,29 @@ def real_training(
 
 
 def all_statements(ready: Prepared) -> tuple[str, ...]:
-    """The ids that `run_checks` checks."""
-    return (*chosen(None), *trained_statements(len(trained_on(ready))))
+    """The ids that `run_checks` checks, or gives a reason for, in every layer."""
+    del ready  # the same for every task
+    return (*chosen(None), *TRAINED)
 
 
 def worst(checks: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
     """One check for each statement, layer and head: the worst of all; a nan stays a nan."""
-    found: dict[tuple[str, int, int], LayerCheck] = {}
+    found: dict[tuple[str, int, int | None], LayerCheck] = {}
     for c in checks:
         key = (c.statement, c.layer, c.head)
-        old = found.get(key, c)
-        found[key] = replace(
-            c,
-            worst_ratio=float(np.maximum(old.worst_ratio, c.worst_ratio)),
-            near_miss_ratio=float(np.minimum(old.near_miss_ratio, c.near_miss_ratio)),
-            nontrivial=old.nontrivial and c.nontrivial,
-            finite=old.finite and c.finite,
-        )
+        found[key] = worse(found[key], c) if key in found else c
     return tuple(found.values())
+
+
+def left_out(
+    found: Sequence[NotApplicable], checks: Sequence[LayerCheck]
+) -> tuple[NotApplicable, ...]:
+    """Each statement and layer once, without those that another query could check."""
+    checked = {(c.statement, c.layer) for c in checks}
+    first: dict[tuple[str, int], NotApplicable] = {}
+    for x in found:
+        first.setdefault((x.statement, x.layer), x)
+    return tuple(x for key, x in first.items() if key not in checked)
 
 
 def _refusal(checks: Sequence[LayerCheck]) -> str | None:
@@ -126,10 +126,10 @@ def run_checks(
     arithmetic: str = "float64",
     reporter: Reporter = SILENT,
 ) -> Checks:
-    """All statements with a site and the softmax split, for the first `queries` queries.
+    """All statements with a site and the exact softmax, for the first `queries` queries.
 
-    Each query ends with the class-0 label word, as in the study. Nothing is raised for a check that
-    does not hold: see `Checks.refusal`.
+    Each query ends with its first answer (the class-0 label word), as in the study. Nothing is
+    raised for a check that does not hold: see `Checks.refusal`.
 
     Raises:
         UserError: for an unknown arithmetic, a bad rate or number of queries; `DivergedError` when
@@ -142,12 +142,20 @@ def run_checks(
     with reporter.stage(title, queries * model.n_layers + 2 * len(trained_on(ready))) as advance:
         training = real_training(model, ready, rate, arithmetic, advance)
         checks, updates = check_training(training), training.updates()
+        without = not_trained(len(trained_on(ready)), model.n_layers)
         for asked in ready.queries[:queries]:
-            tokens = [*asked.prompt, *ready.labels[0]]
-            captured = each_layer(model.model, ready.context, tokens, updates=updates, dtype=kind)
+            tokens = [*asked.prompt, *answers(asked, ready.labels)[0]]
+            captured = each_layer(model, ready.context, tokens, updates=updates, dtype=kind)
             for layer, at in enumerate(captured):
                 checks += check_layer(at, layer, names)
+                without += not_applicable(at, layer, names)
                 shares += shares_of(at, layer)
                 advance(1)
     found = worst(checks)
-    return Checks(checks=found, shares=tuple(shares), queries=queries, refusal=_refusal(found))
+    return Checks(
+        checks=found,
+        shares=tuple(shares),
+        queries=queries,
+        refusal=_refusal(found),
+        not_applicable=left_out(without, found),
+    )

@@ -304,7 +304,10 @@ def check(
     for line in (*lines, last_line(value)):
         reporter.say(line)
     if value["refusal"] is not None:
-        hint = "" if dtype == "float64" else "; float32 cannot see small terms, try --dtype float64"
+        hint = "; float32 cannot see small terms, try --dtype float64"
+        if dtype == "float64":
+            small = "near miss to be refused at finetuning" in value["refusal"]
+            hint = "; the update is too small, try a larger --rate" if small else ""
         raise Refused(value["refusal"] + hint)
 
 

@@ -10,7 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from empirical.check_files import layer_rows, overview, show, show_spread
+from empirical.check_files import (
+    coincidences,
+    layer_rows,
+    left_out,
+    overview,
+    show,
+    show_spread,
+)
 from empirical.progress import Advance
 
 EVERY = 30.0  # seconds between lines of a stage that is not shown on a terminal
@@ -90,9 +97,42 @@ def layers_table(value: Mapping[str, Any]) -> Table:
 NOTES = (
     "gap/bound: largest over the heads, holds up to 1. near miss: smallest over the heads, must be "
     "over 1. Finetuning is real: SGD on the first demonstrations, 8 at most, of keys and values.",
-    "lambda: share of softmax mass on the demonstrations. relaxation: |V K^T q - F| / |F| for "
-    "softmax attention F. Both mean [range] over the heads, and metrics, not checks.",
+    "lambda: share of softmax mass on the demonstrations, which is what softmax takes away from "
+    "the zero-shot term. relaxation: |V K^T q - F| / |F| for softmax attention F. Both mean "
+    "[range] over the heads, and metrics, not checks.",
 )
+
+
+def _ranges(layers: Sequence[int], total: int) -> str:
+    """ "0-3, 7", or "all layers"."""
+    if len(layers) == total:
+        return "all layers"
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    texts = [str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs]
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(texts)}"
+
+
+def reasons(value: Mapping[str, Any]) -> list[str]:
+    """A line for whatever a document has no check of, or a near miss that is true."""
+    total = value["counts"]["layers"]
+    lines = [
+        f"not applicable, {_ranges(layers, total)}: {', '.join(names)}: {reason}"
+        for reason, names, layers in left_out(value)
+    ]
+    lines += [
+        f"near miss true in {n} check{'s' if n > 1 else ''}: {name}: {reason}"
+        for name, reason, n in coincidences(value)
+    ]
+    return [
+        *lines,
+        f"no place in a decoder: {len(value['no_site'])} further statements of the catalogue; the "
+        "file has the reason of each",
+    ]
 
 
 def last_line(value: Mapping[str, Any]) -> str:

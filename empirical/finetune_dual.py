@@ -3,8 +3,9 @@
 X holds every token's state that entered a projection during finetuning, and E = -gamma times the
 gradient of that step's loss in the projection's output, as the network above it sent it back: to
 the projection, the network above is a linear loss. The weights that the optimiser left must equal
-the old ones plus E X^T under a bound on the rounding of the optimiser's own steps. Letters: H
-heads, h head width, d model width, n tokens over all examples.
+the old ones plus E X^T under a bound on the rounding of the optimiser's own steps. It holds of any
+architecture: what follows a projection (rotation, norms, groups) is the network above it. Letters:
+G key-value heads, h head width, d model width, n tokens over all examples.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from dualform.rounding import Comparison, Tracked, compare
 from empirical.backward import Record, recording
 from empirical.decoder import LoadedModel
 from empirical.finetune import finetuned
-from empirical.identities import LayerCheck
-from empirical.layers import blocks, projections
+from empirical.layer_checks import LayerCheck, NotApplicable
+from empirical.layers import projections
 from empirical.progress import Advance, ignore
 from empirical.sites import TRAINED, Projections, Update
 from proofs.statements import by_id
@@ -56,9 +57,21 @@ class Training:
         ]
 
 
+ONE_EXAMPLE = "of one example many steps are one, and the near miss holds too: one-step-dual"
+
+
 def statements(examples: int) -> tuple[str, ...]:
     """What can be checked: with one example, many steps are one, and their near miss holds too."""
     return TRAINED if examples > 1 else tuple(s for s in TRAINED if s != "many-steps-dual")
+
+
+def not_trained(examples: int, layers: int) -> list[NotApplicable]:
+    """The other statements on trained weights, and why."""
+    left = [s for s in TRAINED if s not in statements(examples)]
+    return [
+        NotApplicable(statement=name, layer=layer, reason=ONE_EXAMPLE)
+        for layer in range(layers) for name in left
+    ]  # fmt: skip
 
 
 def in_dtype(model: LoadedModel, dtype: torch.dtype) -> LoadedModel:
@@ -81,16 +94,16 @@ def train(
     Raises:
         UserError: without examples or for a bad rate; `DivergedError` when training diverges.
     """
-    found = blocks(model.model)
-    before = projections(model.model)
+    found = model.blocks
+    before = projections(found)
     with recording(found) as records, finetuned(model, examples, rate, advance):
-        after = projections(model.model)
+        after = projections(found)
     after_first = before
     with recording(found) as stale:
         for i, example in enumerate(examples):
             with finetuned(model, [example], rate, advance):
                 if i == 0:
-                    after_first = projections(model.model)
+                    after_first = projections(found)
     return Training(
         rate=rate, before=before, after=after, records=records,
         after_first=after_first, stale=stale,
@@ -98,20 +111,20 @@ def train(
 
 
 def _both(p: Projections) -> Tensor:
-    """[W b] of keys over that of values: [H, 2h, d+1]."""
+    """[W b] of keys over that of values: [G, 2h, d+1]."""
     return torch.cat([p.key, p.value], 1)
 
 
 def _gradients(record: Record) -> Tensor:
-    """Output gradients of keys over those of values: [H, 2h, n]."""
+    """Output gradients of keys over those of values: [G, 2h, n]."""
     return torch.cat([record.came_back("k"), record.came_back("v")], 1)
 
 
 def check_training(training: Training) -> list[LayerCheck]:
     """The `statements` on the weights that finetuning left.
 
-    A head's check is over its keys and values together. The near misses: every error taken at the
-    initial weights, and a step that ascends.
+    Heads are those of keys and values, and a check is over both together. The near misses: every
+    error taken at the initial weights, and a step that ascends.
     """
     sides = {"many-steps-dual": _many_steps, "one-step-dual": _one_step}
     checks = []
@@ -136,7 +149,7 @@ def _many_steps(training: Training, layer: int) -> Iterator[tuple[Comparison, Co
     real, stale = _gradients(record), _gradients(training.stale[layer])
     fixed = {"X": record.entered(), "gamma": old.new_full((1, 1), training.rate)}
     shared = {name: Tracked(value) for name, value in fixed.items()}
-    for head in range(record.heads):
+    for head in range(record.groups):
         v = {"W": Tracked(old[head]), "T": Tracked(real[head])} | shared
         found = statement.lhs(ops, v).elsewhere(new[head])
         near = statement.rhs(ops, v | {"T": Tracked(stale[head])})
@@ -153,7 +166,7 @@ def _one_step(training: Training, layer: int) -> Iterator[tuple[Comparison, Comp
     fixed = {"X": x, "q": x[:, -1:], "gamma": old.new_full((1, 1), training.rate)}
     shared = {name: Tracked(value) for name, value in fixed.items()}
     assert statement.near_miss is not None, "true statements have near misses"
-    for head in range(record.heads):
+    for head in range(record.groups):
         v = {"W": Tracked(old[head]), "T": Tracked(made[head])} | shared
         found = statement.lhs(ops, v).elsewhere(new[head] @ x[:, -1:])
         near = statement.near_miss(ops, v)

@@ -40,7 +40,7 @@ the derivations of all of them, `dualform prove --formal DIR` the Coq lemmas.
   arithmetic alone (*fractions*), the near miss not.
 * **rounding**: the largest gap/bound of the fuzz run over all dtypes
   ([its summary](results/fuzz/README.md)); one is the bound.
-* **layers**: where a real model is checked: *every head*, or *trained* weights.
+* **layers**: where a real model is checked: *every head* that has the part, or *trained* weights.
 
 A letter with index n is the last value of a recurrence; the document of derivations has its steps.
 In the proof column a circle marks proofs with steps that SymPy's matrices do not open.

@@ -1,81 +1,43 @@
 """Where a layer of a real decoder holds the variables of each statement.
 
 Biases are exact: with a row of ones under the hidden states, [W b][X; 1] = W X + b 1^T, so that the
-2-D statements hold unchanged on width d + 1. Letters: H heads, h head width, d model width,
-n context tokens, m query tokens. Matrices with a head axis are a batch over heads.
+2-D statements hold unchanged on width d + 1. Letters: H query heads, G key-value heads, h head
+width, d model width, n context tokens, m query tokens, T = n + m. Matrices with a head axis are a
+batch over query heads; keys and values of a group are repeated for its heads. Where a window hides
+tokens from the last one, n and m count those that it sees, unless a statement is on the window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from empirical.layer_capture import (
+    Examples,
+    LayerCapture,
+    Projections,
+    Update,
+    keys_and_values,
+    pairs,
+)
+from empirical.no_site import NO_SITE
 
-@dataclass(frozen=True, kw_only=True)
-class Projections:
-    """[W b] of query, key and value per head: [H, h, d+1] each."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examples:
-    """What an update is made of: `inputs` [d+1, n] over a row of ones, errors [H, h, n] each."""
-
-    inputs: Tensor
-    key_errors: Tensor
-    value_errors: Tensor
-
-    def to(self, dtype: torch.dtype) -> Examples:
-        """A copy in another dtype."""
-        return Examples(
-            inputs=self.inputs.to(dtype),
-            key_errors=self.key_errors.to(dtype),
-            value_errors=self.value_errors.to(dtype),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Update:
-    """Change of [W_V b_V] and [W_K b_K] by finetuning: [H, h, d+1] each, and where it is from."""
-
-    value: Tensor
-    key: Tensor
-    examples: Examples
-
-    def to(self, dtype: torch.dtype) -> Update:
-        """A copy in another dtype."""
-        return Update(
-            value=self.value.to(dtype), key=self.key.to(dtype), examples=self.examples.to(dtype)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerCapture:
-    """One layer while it reads context and query.
-
-    `X_demo` [d+1, n] and `X` [d+1, m] are the states entering self-attention over a row of ones;
-    `q` [H, h, 1] is the unscaled query of the last token; `update` is what finetuning adds.
-    """
-
-    projections: Projections
-    X_demo: Tensor
-    X: Tensor
-    q: Tensor
-    update: Update | None
-
+__all__ = [
+    "NEEDS_UPDATE",
+    "NO_SITE",
+    "SITES",
+    "TRAINED",
+    "Examples",
+    "LayerCapture",
+    "Projections",
+    "Update",
+    "Variables",
+    "keys_and_values",
+]
 
 Variables = Mapping[str, Tensor]
-
-
-def keys_and_values(at: LayerCapture, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """K, V [H, h, T] of `tokens` [d+1, T], in the arithmetic of their dtype."""
-    return at.projections.key @ tokens, at.projections.value @ tokens
 
 
 def _context_split(at: LayerCapture) -> Variables:
@@ -85,8 +47,8 @@ def _context_split(at: LayerCapture) -> Variables:
 
 def _linear_attention(at: LayerCapture) -> Variables:
     """W = W_ZSL = V K^T over the query's tokens; E, X = V', K' of the demonstrations."""
-    k, v = keys_and_values(at, at.X)
-    k_demo, v_demo = keys_and_values(at, at.X_demo)
+    k, v = keys_and_values(at, at.asking)
+    k_demo, v_demo = keys_and_values(at, at.shown)
     return {"W": v @ k.mT, "E": v_demo, "X": k_demo, "q": at.q}
 
 
@@ -129,20 +91,23 @@ def _online_regression(at: LayerCapture) -> Variables:
 def _finetuning(at: LayerCapture) -> Variables:
     """The query's tokens under weights with and without a real finetuning update.
 
+    Where keys are turned by their positions, R_t (W_K + D_K) x_t are the statement's keys for
+    W_K := [R_t W_K x_t], D_K := [R_t D_K x_t] and X := I: one column for each token.
+
     Raises:
         ValueError: for a capture without an update.
     """
     if at.update is None:
         raise ValueError("expected a capture with a finetuning update, got none")
-    p = at.projections
-    return {
-        "W_V": p.value,
-        "W_K": p.key,
-        "D_V": at.update.value,
-        "D_K": at.update.key,
-        "X": at.X,
-        "q": at.q,
-    }
+    p, move = at.projections, at.update
+    shared = {"X": at.X, "q": at.q}
+    if at.turned is None:
+        return {"W_V": p.value, "W_K": p.key, "D_V": move.value, "D_K": move.key} | shared
+    turned = at.turned.at(at.asking)
+    k, v = keys_and_values(at, at.asking)
+    one = torch.eye(at.X.shape[1], dtype=at.X.dtype, device=at.X.device)
+    found = {"W_V": v, "W_K": k, "D_V": move.value @ at.X, "D_K": turned.turn(move.key @ at.X)}
+    return found | shared | {"X": one}
 
 
 def _finetuning_by_examples(at: LayerCapture) -> Variables:
@@ -151,12 +116,12 @@ def _finetuning_by_examples(at: LayerCapture) -> Variables:
     Raises:
         ValueError: for a capture without an update.
     """
-    dual = _finetuning(at)
-    assert at.update is not None, "checked by _finetuning"
-    made = at.update.examples
+    if at.update is None:
+        raise ValueError("expected a capture with a finetuning update, got none")
+    p, made = at.projections, at.update.examples
     return {
-        "W_V": dual["W_V"],
-        "W_K": dual["W_K"],
+        "W_V": p.value,
+        "W_K": p.key,
         "E_V": made.value_errors,
         "E_K": made.key_errors,
         "Z": made.inputs,
@@ -171,7 +136,7 @@ def _halves(at: LayerCapture) -> Variables:
     Raises:
         ValueError: for fewer than two context tokens.
     """
-    k, v = keys_and_values(at, at.X_demo)
+    k, v = keys_and_values(at, at.shown)
     half = k.shape[-1] // 2
     if half == 0:
         raise ValueError("expected at least two context tokens, got one")
@@ -197,15 +162,107 @@ def _biases(at: LayerCapture) -> Variables:
 
 def _overlap(at: LayerCapture) -> Variables:
     """The in-context update and the zero-shot weights, both of low rank."""
-    (k, v), (k_demo, v_demo) = keys_and_values(at, at.X), keys_and_values(at, at.X_demo)
+    (k, v), (k_demo, v_demo) = pairs(at)
     return {"V": v_demo, "K": k_demo, "E": v, "Z": k}
 
 
 def _value_step(at: LayerCapture) -> Variables:
     """One step on the values alone, with the demonstrations' values as errors."""
-    _, v_demo = keys_and_values(at, at.X_demo)
+    _, v_demo = keys_and_values(at, at.shown)
     found = {"V_demo": v_demo, "X_demo": at.X_demo, "W_K": at.projections.key}
     return found | {"X": at.X, "q": at.q}
+
+
+def _bias_column(at: LayerCapture) -> Variables:
+    """Queries, keys and values of a head over each other, of the query's tokens."""
+    p = at.projections
+    W, b = _without_bias(torch.cat([p.query, p.key, p.value], 1))
+    return {"W": W, "b": b, "X": at.X[:-1]}
+
+
+def _heads(at: LayerCapture) -> Variables:
+    """A head and the next one through their blocks of the output projection."""
+    (k, v), (k_demo, v_demo) = pairs(at)
+    W, D = v @ k.mT, v_demo @ k_demo.mT
+    found = {"O": at.out, "W": W, "D": D, "q": at.q}
+    return {f"{name}_{i + 1}": x.roll(-i, 0) for i in (0, 1) for name, x in found.items()}
+
+
+def _group(at: LayerCapture) -> Variables:
+    """Queries of a head and of the next one in its group."""
+    (k, v), (k_demo, v_demo) = pairs(at)
+    following = at.q.unflatten(0, (at.groups, -1)).roll(-1, 1).flatten(0, 1)  # type: ignore[no-untyped-call] # torch's gap
+    found = {"V": v, "K": k, "V_demo": v_demo, "K_demo": k_demo}
+    return found | {"q_1": at.q, "q_2": following}
+
+
+def _turned(at: LayerCapture) -> Variables:
+    """Keys before their rotation (after a norm, where there is one), and the tables of it.
+
+    Raises:
+        ValueError: where keys are not turned.
+    """
+    if at.turned is None:
+        raise ValueError("expected keys that are turned by their positions, got others")
+    found = {"J": at.turned.J, "q": at.q}
+    for suffix, part in (("", at.asking), ("_demo", at.shown)):
+        here = at.turned.at(part)
+        _, v = keys_and_values(at, part)
+        found |= {f"{k}{suffix}": x for k, x in (("V", v), ("K", here.K), ("C", here.C),
+                                                 ("S", here.S))}  # fmt: skip
+    return found
+
+
+def _normalised(at: LayerCapture) -> Variables:
+    """Keys before their norm, and queries after it; both before a rotation.
+
+    Raises:
+        ValueError: where keys are not normalised in the form of the statement.
+    """
+    if at.normed is None or isinstance(at.normed, str):
+        raise ValueError("expected keys that are normalised, got others")
+    found = {"g": at.normed.g, "q": at.normed.q}
+    for suffix, part in (("", at.asking), ("_demo", at.shown)):
+        _, v = keys_and_values(at, part)
+        found |= {f"V{suffix}": v, f"K{suffix}": at.normed.K[..., part],
+                  f"r{suffix}": at.normed.r[..., part, :]}  # fmt: skip
+    return found
+
+
+def _position_scores(at: LayerCapture) -> Variables:
+    """Scaled queries, as the scores are K^T q + b.
+
+    Raises:
+        ValueError: where no position scores are added.
+    """
+    if at.bias is None:
+        raise ValueError("expected scores of positions, got none")
+    (k, v), (k_demo, v_demo) = pairs(at)
+    found = {"V": v, "K": k, "V_demo": v_demo, "K_demo": k_demo, "q": at.q * at.scaling}
+    b = at.bias[..., None]
+    return found | {"b": b[:, at.asking], "b_demo": b[:, at.shown]}
+
+
+def _window(at: LayerCapture) -> Variables:
+    """All tokens, those outside the window with weight zero."""
+    w = at.tokens.new_ones(at.tokens.shape[1], 1)
+    w[: at.first] = 0
+    found = {"q": at.q}
+    for suffix, part in (("", slice(at.context, None)), ("_demo", slice(0, at.context))):
+        k, v = keys_and_values(at, part)
+        found |= {f"V{suffix}": v, f"K{suffix}": k, f"w{suffix}": w[part]}
+    return found
+
+
+def _whole_block(at: LayerCapture) -> Variables:
+    """The MLP, and what it reads with and without the context.
+
+    Raises:
+        ValueError: where the block has no MLP of the statement's form.
+    """
+    if isinstance(at.mlp, str):
+        raise ValueError(f"expected an MLP of two linear maps, got none: {at.mlp}")
+    return at.mlp.variables(at.tokens.dtype)
 
 
 SITES: Mapping[str, Callable[[LayerCapture], Variables]] = {
@@ -223,6 +280,14 @@ SITES: Mapping[str, Callable[[LayerCapture], Variables]] = {
     "context-split-with-biases": _biases,
     "update-overlap": _overlap,
     "finetuned-values-as-attention": _value_step,
+    "bias-as-weight": _bias_column,
+    "heads-through-the-output-projection": _heads,
+    "grouped-queries": _group,
+    "context-split-rotary": _turned,
+    "context-split-normalised-keys": _normalised,
+    "context-split-alibi": _position_scores,
+    "context-split-window": _window,
+    "block-as-weight-change": _whole_block,
 }
 
 NEEDS_UPDATE = frozenset({"finetuning-dual", "finetuning-dual-by-examples"})
@@ -230,110 +295,3 @@ NEEDS_UPDATE = frozenset({"finetuning-dual", "finetuning-dual-by-examples"})
 # Statements about training: they hold for the weights that a real finetuning leaves, which
 # `empirical.finetune_dual` watches.
 TRAINED = ("many-steps-dual", "one-step-dual")
-
-_TRAINED_ELSEWHERE = (
-    "about a training rule that the paper's finetuning does not use; its one-step and many-step "
-    "forms are checked on the weights that a real finetuning leaves"
-)
-_OTHER_ATTENTION = "about an attention variant that the decoders loaded here do not contain"
-_MOMENTUM = "about momentum attention, which the decoders loaded here do not contain"
-_FALSE = "the claim is false and refuted by its witness"
-
-NO_SITE: Mapping[str, str] = {
-    "squared-loss-step-from-zsl": "the claim is false and refuted by its witness; on a layer it "
-    "would hold only where W_ZSL K' vanishes",
-    "generic-loss-gradient": "its loss is the network above a layer; one-step-dual checks the same "
-    "gradient on the weights that a real step leaves",
-    **dict.fromkeys(
-        (
-            "momentum-dual",
-            "nesterov-dual",
-            "weight-decay-dual",
-            "momentum-coupled-decay-dual",
-            "momentum-decoupled-decay-dual",
-            "schedule-dual",
-        ),
-        _TRAINED_ELSEWHERE,
-    ),
-    **dict.fromkeys(
-        (
-            "coupled-decay-is-decoupled",
-            "order-of-online-descent",
-            "momentum-attention-is-momentum",
-            "averaged-values-are-momentum",
-            "softmax-leaves-zero-shot-alone",
-            "longhorn-printed-sign",
-        ),
-        _FALSE,
-    ),
-    **dict.fromkeys(
-        (
-            "momentum-sum",
-            "momentum-attention-is-a-recency-score",
-            "heavy-ball-on-the-update",
-            "averaged-values-inside-attention",
-            "momentum-attention-difference",
-        ),
-        _MOMENTUM,
-    ),
-    **dict.fromkeys(
-        (
-            "causal-recurrence",
-            "causal-chunks",
-            "scalar-decay-step",
-            "channel-decay-step",
-            "delta-rule-step",
-            "gated-delta-step",
-            "penalised-delta-step",
-            "channel-delta-step",
-            "longhorn-implicit-step",
-            "longhorn-first-order-condition",
-            "mesa-normal-equations",
-            "mesa-rank-one-update",
-            "decayed-recurrence",
-            "channel-decayed-recurrence",
-            "gated-delta-dual",
-            "ttt-linear-dual",
-            "titans-dual",
-            "one-layer-one-step",
-            "layers-are-steps",
-            "curvature-correction",
-        ),
-        _OTHER_ATTENTION,
-    ),
-    **dict.fromkeys(
-        ("weights-split", "softmax-mixture", "softmax-shift"),
-        "checked on every layer as softmax-split, which shifts the scores by their maximum",
-    ),
-    **dict.fromkeys(
-        ("kernel-dual", "product-kernel", "taylor-features"),
-        "about a feature map in place of the softmax; nothing in a layer is one of its variables",
-    ),
-    "bias-as-weight": "it is how every layer is read; where biases are zero, as at initialisation, "
-    "its near miss holds too",
-    "block-as-weight-change": "needs the MLP of the block, which the capture does not hold",
-    **dict.fromkeys(
-        (
-            "heads-through-the-output-projection",
-            "grouped-queries",
-            "context-split-rotary",
-            "context-split-alibi",
-            "context-split-window",
-            "context-split-normalised-keys",
-        ),
-        "about a part that decoders built like XGLM do not have, or that the capture does not hold",
-    ),
-}
-
-
-def by_head(weight: Tensor, bias: Tensor, heads: int) -> Tensor:
-    """[weight bias] of weight [H h, d] and bias [H h], as [H, h, d+1]."""
-    both = torch.cat([weight, bias[:, None]], 1)
-    return both.reshape(heads, -1, both.shape[1])
-
-
-def augmented(layer: torch.nn.Linear, heads: int) -> Tensor:
-    """[W b] split over the heads: [H, h, d+1]; a missing bias counts as zero."""
-    weight = layer.weight.detach()
-    bias = weight.new_zeros(weight.shape[0]) if layer.bias is None else layer.bias.detach()
-    return by_head(weight, bias, heads)

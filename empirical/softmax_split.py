@@ -1,15 +1,16 @@
 """Softmax attention over context and query as a mixture, under a derived rounding bound.
 
 F_ICL = (1 - l) F_ZSL + l F_demo with l = Z_demo / (Z_demo + Z_query): the zero-shot term shrinks.
-Given scores s and values V, every operation carries a running error bound. Letters: H heads,
-h head width, n context tokens, m query tokens.
+Given scores s and values V, every operation carries a running error bound. Scores are what softmax
+sees: scaling q^T k, through a soft cap, plus scores of positions, of the tokens inside the window.
+Letters: H heads, h head width, n context tokens, m query tokens.
 """
 
 import torch
 from torch import Tensor
 
 from dualform.elementary import exp, over
-from dualform.rounding import Tracked
+from dualform.rounding import Tracked, rounded, unit_roundoff
 
 
 def _masses(s: Tensor, top: Tensor) -> Tracked:
@@ -32,8 +33,9 @@ def sides(
 ) -> tuple[Tracked, Tracked, Tracked]:
     """F_ICL, the mixture, and the near miss F_ZSL + l F_demo, each [H,h,1].
 
-    s_demo [H,1,n], s_query [H,1,m] (scaled scores) and v_demo [H,h,n], v_query [H,h,m] are taken as
-    exact. Source: Dai section 3.1 without its relaxation; He et al. 2110.04366, eq. 5.
+    s_demo [H,1,n], s_query [H,1,m] (scores as softmax sees them) and v_demo [H,h,n], v_query
+    [H,h,m] are taken as exact. Source: Dai section 3.1 without its relaxation; He et al.
+    2110.04366, eq. 5.
     """
     s, v = torch.cat([s_demo, s_query], -1), torch.cat([v_demo, v_query], -1)
     top = s.amax(-1, keepdim=True)
@@ -43,3 +45,49 @@ def sides(
     zsl, demo = _attention(s_query, v_query), _attention(s_demo, v_demo)
     added = share_demo.times(demo)
     return _attention(s, v), share_query.times(zsl) + added, zsl + added
+
+
+def scores(
+    q: Tensor, k: Tensor, scaling: float, softcap: float | None, bias: Tensor | None
+) -> Tensor:
+    """[H,1,T] of q [H,h,1] and k [H,h,T]; bias [H,T]."""
+    s = q.mT @ k * scaling
+    if softcap is not None:
+        s = softcap * torch.tanh(s / softcap)
+    return s if bias is None else s + bias[:, None]
+
+
+# torch.tanh errs by at most 1 ulp (SLEEF) or 2 ulp (CUDA); an ulp is at most 2u.
+TANH_ULPS = 2
+
+
+def tanh(a: Tracked) -> Tracked:
+    """tanh, whose slope is one at most."""
+    value = a.value.tanh()
+    own = 2 * TANH_ULPS * unit_roundoff(value) * value.double().abs()
+    return rounded(value, a.read() + own)
+
+
+def constant(c: float, like: Tensor) -> Tracked:
+    """A number that a dtype may have to round."""
+    value = like.new_full((1, 1), c)
+    return Tracked(value, unit_roundoff(value) * value.double().abs())
+
+
+def from_scratch(
+    q: Tracked, k: Tracked, v: Tracked, scaling: float, softcap: float | None, bias: Tensor | None
+) -> Tracked:
+    """Softmax attention [H,h,1] in the order of the models: scores, weights that sum to 1, product.
+
+    q [H,h,1], k and v [H,h,T], bias [H,T].
+    """
+    like = v.value
+    s = (q.T @ k).times(constant(scaling, like))
+    if softcap is not None:
+        s = tanh(s.times(constant(1 / softcap, like))).times(constant(softcap, like))
+    if bias is not None:
+        b = bias[:, None].to(like.dtype)
+        s = s + Tracked(b, unit_roundoff(b) * b.double().abs())
+    top = s.value.amax(-1, keepdim=True).expand_as(s.value)
+    w = exp(s - Tracked(top))
+    return v @ over(w, _total(w)).T

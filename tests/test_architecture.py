@@ -57,7 +57,22 @@ def test_help_loads_nothing_heavy(args: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["records", "resume", "tables", "check_files", "display", "options", "progress", "jsonfile"],
+    [
+        "records",
+        "resume",
+        "tables",
+        "check_files",
+        "display",
+        "options",
+        "progress",
+        "jsonfile",
+        "protocols",
+        "no_site",
+        "layer_figure",
+        "kendall",
+        "measure",
+        "understand_icl",
+    ],  # fmt: skip
 )
 def test_what_only_reads_results_loads_no_torch(module: str) -> None:
     assert not loaded(f"import empirical.{module}", "torch")

@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from empirical import check_files, checking, identities
-from empirical.identities import SOFTMAX_SPLIT
+from empirical.identities import BESIDE
+from empirical.no_site import NO_SITE
 from empirical.sites import SITES, TRAINED
+from proofs.statements import CATALOGUE
 from tests._study import dualform, error_line
+from tests.test_dual_form_layers import NOT_HERE
 
-EVERY = [*SITES, SOFTMAX_SPLIT, *TRAINED]
+EVERY = [*SITES, *BESIDE, *TRAINED]
+HERE = [name for name in EVERY if name not in NOT_HERE]
+CHECKS = 2 * (2 * len(HERE) - 2)  # two layers of two heads; two are on whole blocks
 
 
 def run(model: object, data: Path, out: Path, *more: object):
@@ -25,14 +30,16 @@ def test_it_prints_every_layer_and_ends_with_one_line_of_totals(
 ) -> None:
     result = run(model, data, tmp_path, "--queries", 2)
     assert result.exit_code == 0 and result.stderr == ""
-    words = result.stdout.split()
-    assert all(words.count(name) == 2 for name in EVERY)  # two layers
+    words = result.stdout[: result.stdout.index("└")].split()
+    assert all(words.count(name) == 2 for name in HERE)  # two layers
+    assert "not applicable, all layers: grouped-queries: every query head has " in result.stdout
+    assert f"no place in a decoder: {len(NO_SITE)} further statements" in result.stdout
     assert result.stdout.count("lambda 0.") == 2
     last = result.stdout.splitlines()[-1]
     value = json.loads(next(tmp_path.glob("*.json")).read_text())
     worst = value["summary"]["all"]
     assert last == (
-        f"held: {len(EVERY) * 4} checks over 2 layers and 2 heads, worst gap/bound "
+        f"held: {CHECKS} checks over 2 layers and 2 heads, worst gap/bound "
         f"{worst['worst_ratio']:.3g}, smallest near miss {worst['near_miss_ratio']:.3g}"
     )
     assert 0 <= worst["worst_ratio"] <= 1 < worst["near_miss_ratio"]
@@ -57,7 +64,12 @@ def test_the_file_holds_every_number_and_where_it_comes_from(
         for heads in layer["statements"].values()
         for h in heads
     ]
-    assert len(ratios) == value["counts"]["checks"] == len(EVERY) * 4
+    assert len(ratios) == value["counts"]["checks"] == CHECKS
+    given = {name for layer in value["layers"] for name in layer["not_applicable"]}
+    assert given == set(NOT_HERE) == {x["statement"] for x in value["not_applicable"]}
+    # Every id of the catalogue is there: checked, or with a reason.
+    told = {*value["no_site"], *given, *value["summary"]["statements"]}
+    assert told == {s.id for s in CATALOGUE} | set(BESIDE)
     assert max(ratios) == value["summary"]["all"]["worst_ratio"]
     mass = value["summary"]["softmax"]["demonstrations"]
     assert 0 < mass["low"] <= mass["mean"] <= mass["high"] < 1 and mass["total"] == 2 * 2 * 2
@@ -130,3 +142,19 @@ def test_a_random_model_is_checked_with_a_given_tokenizer(
 
 def test_the_arithmetics_are_what_they_are_called() -> None:
     assert checking.ARITHMETICS == {"float32": torch.float32, "float64": torch.float64}
+
+
+def test_a_figure_is_drawn_where_asked(model: Path, data: Path, tmp_path: Path) -> None:
+    figure = tmp_path / "layers.svg"
+    result = run(model, data, tmp_path / "out", "--figure", figure)
+    assert result.exit_code == 0 and f"figure: {figure}" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("held: ")
+    assert "share of softmax" not in result.stderr and figure.read_text().startswith("<?xml")
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_computed(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    line = error_line(run(model, data, tmp_path, "--figure", tmp_path / "layers.pdf"))
+    assert line.startswith("error: expected a figure that ends in .svg or .png, got ")
+    assert not list(tmp_path.iterdir())

@@ -12,14 +12,16 @@ from empirical.checking import (
     Checks,
     all_statements,
     check_request,
+    left_out,
     real_training,
     run_checks,
     worst,
 )
 from empirical.errors import UserError
 from empirical.experiments import Prepared, StudySettings, prepare
-from empirical.identities import LayerCheck
+from empirical.finetune_dual import ONE_EXAMPLE
 from empirical.jsonfile import plain
+from empirical.layer_checks import LayerCheck, NotApplicable
 from empirical.metrics import Undefined
 from empirical.tasks import TASKS, FolderSource
 from tests._study import save_data
@@ -42,8 +44,15 @@ def test_every_statement_layer_and_head_is_checked_once_and_holds(
 ) -> None:
     found = run_checks(model, ready, queries=3, rate=0.05)
     where = [(c.statement, c.layer, c.head) for c in found.checks]
-    every = {(s, i, j) for s in all_statements(ready) for i in range(2) for j in range(2)}
+    reasons = {(x.statement, x.layer): x.reason for x in found.not_applicable}
+    assert len(reasons) == len(found.not_applicable) and all(reasons.values())
+    every = set()
+    for name in all_statements(ready):
+        for layer in range(2):
+            heads = [None] if name in ("block-as-weight-change", "mlp-as-run") else [0, 1]
+            every |= {(name, layer, h) for h in heads if (name, layer) not in reasons}
     assert set(where) == every and len(where) == len(every)
+    assert len({name for name, _ in reasons}) == 5  # see NOT_HERE in test_dual_form_layers
     assert found.refusal is None and len(found.shares) == 3 * 2 * 2 and found.queries == 3
 
 
@@ -88,7 +97,9 @@ def test_one_demonstration_leaves_out_what_it_cannot_test(
     found = run_checks(model, one, queries=1, rate=0.05)
     assert found.refusal is None
     assert "many-steps-dual" in all_statements(ready)
-    assert "many-steps-dual" not in {c.statement for c in found.checks} == set(all_statements(one))
+    assert "many-steps-dual" not in {c.statement for c in found.checks}
+    why = [x.reason for x in found.not_applicable if x.statement == "many-steps-dual"]
+    assert len(why) == 2 and set(why) == {ONE_EXAMPLE}
 
 
 def check_of(**change: object) -> LayerCheck:
@@ -104,6 +115,12 @@ def test_the_worst_never_forgets_a_nan_or_a_failure() -> None:
     for order in ([nan, check_of()], [check_of(), nan]):
         (found,) = worst(order)
         assert math.isnan(found.worst_ratio) and math.isnan(found.near_miss_ratio)
+    true_here = check_of(near_miss_ratio=0.5, coincides="no bias")
+    for order in ([true_here, check_of()], [check_of(), true_here]):
+        (found,) = worst(order)
+        assert (found.near_miss_ratio, found.coincides) == (9.0, None)
+    (found,) = worst([true_here, dataclasses.replace(true_here, near_miss_ratio=0.7)])
+    assert (found.near_miss_ratio, found.coincides) == (0.7, "no bias")
     (found,) = worst([check_of(finite=False), check_of(nontrivial=False), check_of(worst_ratio=2)])
     assert (found.finite, found.nontrivial, found.worst_ratio) == (False, False, 2)
 
@@ -118,6 +135,38 @@ def test_extremes_and_documents_show_what_is_not_finite_as_undefined() -> None:
     found = Checks(checks=(check_of(), bad), shares=(), queries=1, refusal="no")
     layer = plain(check_files._layer(found, 0))
     assert check_files.layer_rows(layer) == [("s", "undefined (not finite (nan))", "9")]
+    assert layer["not_applicable"] == {} and layer["heads"] == []
+
+
+def test_a_near_miss_that_is_true_is_shown_with_its_reason_and_no_extreme() -> None:
+    true_here = check_of(near_miss_ratio=0.5, coincides="no bias")
+    seen = check_files.extremes([true_here, check_of(head=1)])
+    assert seen.near_miss_ratio == 9.0
+    assert check_files.extremes([true_here]).near_miss_ratio == Undefined("true here: no bias")
+    found = Checks(checks=(true_here,), shares=(), queries=1, refusal=None)
+    layer = plain(check_files._layer(found, 0))
+    assert check_files.layer_rows(layer) == [("s", "0.5", "true here")]
+    assert check_files.coincidences({"layers": [layer, layer]}) == [("s", "no bias", 2)]
+
+
+def test_reasons_are_listed_once_with_their_layers_and_only_where_no_query_was_checked() -> None:
+    reasons = [
+        NotApplicable(statement=s, layer=i, reason=why)
+        for s, i, why in (("a", 0, "x"), ("b", 0, "x"), ("a", 1, "x"), ("b", 1, "x"),
+                          ("a", 0, "y"), ("s", 0, "z"))
+    ]  # fmt: skip
+    kept = left_out(reasons, [check_of()])
+    assert [(x.statement, x.layer, x.reason) for x in kept] == [
+        ("a", 0, "x"), ("b", 0, "x"), ("a", 1, "x"), ("b", 1, "x")]  # fmt: skip
+    stored = {"not_applicable": check_files._without(kept)}
+    assert check_files.left_out(stored) == [("x", ["a", "b"], [0, 1])]
+
+
+def test_a_file_of_an_older_layout_is_one_clear_error(tmp_path: Path) -> None:
+    old = tmp_path / "checks-m-t.json"
+    old.write_text('{"schema": 1}')
+    with pytest.raises(UserError, match="expected checks of schema 2 in .*, got schema 1 "):
+        check_files.read(old)
 
 
 def test_a_spread_leaves_out_and_counts_what_is_undefined() -> None:

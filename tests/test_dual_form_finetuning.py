@@ -7,7 +7,7 @@ import torch
 
 from empirical.errors import UserError
 from empirical.finetune_dual import Training, check_training, in_dtype, train
-from empirical.identities import CheckRefused, require
+from empirical.layer_checks import CheckRefused, require
 from empirical.models import LoadedModel
 from empirical.sites import Projections
 from tests._tiny import LABELS, queries, tiny
