@@ -1,9 +1,11 @@
 """In-context scoring with one shared prefix against a plain loop over the same queries.
 
-`python benchmarks/shared_prefix.py --data DATA --tokenizer BPE --out FILE`: ICL on SST-2 (872 rows, 32 demonstrations) at the published 125M geometry with random weights. The
+`python benchmarks/shared_prefix.py --data DATA --tokenizer BPE --out FILE`
+
+ICL on SST-2 (872 rows, 32 demonstrations) at the published 125M geometry with random weights. The
 plain loop is one whole forward pass of transformers per query. `--every 8` runs the plain loop on
-every eighth query in order of length; ours always runs on all of them. Both are timed in one
-process, in turns; the first query of each is run before to warm up.
+every eighth query in order of length; ours always runs on all of them. Both run in one process;
+one batch and one query are run before to warm up.
 """
 
 import argparse
