@@ -104,9 +104,11 @@ def _alone(
     length = q.shape[2]
     narrow = block.window is not None and length > block.window
     if mask is None and bias is None and block.softcap is None and not narrow:
+        q, k, v = (x.contiguous() for x in (q, k, v))
         return torch.nn.functional.scaled_dot_product_attention(
             q, k, v, is_causal=length > 1, scale=1.0, enable_gqa=q.shape[1] != k.shape[1]
         )
+    q, k, v = (x.contiguous() for x in (q, k, v))
     own = _causal(length, block.window, q.device)
     if mask is None:
         mask = own

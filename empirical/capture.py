@@ -17,6 +17,8 @@ from torch import Tensor
 
 from empirical.architectures import Block
 
+ROUND = 8  # padded lengths, and rows of products with few, are multiples of it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
@@ -58,14 +60,19 @@ class Recorder:
         del layer
         asked = self._pick(q.transpose(1, 2))  # [B,H,h]
         by_group = asked.unflatten(1, (k.shape[1], -1))  # type: ignore[no-untyped-call] # torch's gap
-        self.scores.append((by_group @ k.detach().mT).flatten(1, 2))
+        # Of one layout and no fewer rows whatever the batch: the last bits can depend on both.
+        keys = k.detach().contiguous()
+        self.scores.append((by_group.contiguous() @ keys.mT).flatten(1, 2))
         if not self.wide:
             return
         self.queries.append(asked.flatten(1))
         if context is not None:
             # Summed over the query heads of a group first: their keys are the same.
             shared = asked.unflatten(1, (context.shape[0], -1)).sum(2)  # type: ignore[no-untyped-call]
-            self.context.append(torch.einsum("bgh,gch->bc", shared, context))
+            rows, n = shared.flatten(1), len(shared)
+            rows = torch.cat([rows, rows[-1:].expand(-n % ROUND, -1)])
+            table = context.permute(0, 2, 1).reshape(rows.shape[1], -1)
+            self.context.append((rows @ table)[:n])
 
     def take(self, first: int) -> Taken:
         """The scores are those towards the tokens first..position."""

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,12 +45,7 @@ class Store:
     def write(self, number: int, part: Part) -> None:
         """Write one batch under a temporary name, then rename."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".part-{number:05d}.{os.getpid()}.tmp"
-        try:
-            save_file(_arrays(part), str(temporary))
-            os.replace(temporary, self.path(number))
-        finally:
-            temporary.unlink(missing_ok=True)
+        _save(_arrays(part), self.path(number))
 
     def read(self, number: int) -> Part | None:
         """One batch; None where it is not there or damaged, so that it is computed again."""
@@ -68,13 +64,8 @@ class Store:
     def write_training(self, queries: Sequence[NDArray[Any]]) -> None:
         """Q' [L,T,H h] of every training example, BOS first, beside the parts."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".training.{os.getpid()}.tmp"
-        try:
-            named = {f"{i:05d}": np.ascontiguousarray(x) for i, x in enumerate(queries)}
-            save_file(named, str(temporary))
-            os.replace(temporary, self.folder / TRAINING)
-        finally:
-            temporary.unlink(missing_ok=True)
+        named = {f"{i:05d}": np.ascontiguousarray(x) for i, x in enumerate(queries)}
+        _save(named, self.folder / TRAINING)
 
     def read_training(self) -> list[NDArray[Any]] | None:
         """What `write_training` left; None where it is not there or damaged."""
@@ -84,12 +75,28 @@ class Store:
             return None
         return [found[name] for name in sorted(found)]
 
+    def whole(self, count: int) -> bool:
+        """Whether `count` parts lie there that can be read."""
+        return all(self.read(number) is not None for number in range(count))
+
     def remove(self) -> None:
         """Delete the folder, and the folder of captures when it was the last."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent.name == CAPTURES:
             with suppress(OSError):
                 self.folder.parent.rmdir()
+
+
+def _save(arrays: Arrays, path: Path) -> None:
+    """Under a temporary name of its own, then renamed; no scrap is left by a failure."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file(arrays, temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def _arrays(part: Part) -> Arrays:

@@ -41,6 +41,14 @@ class OneLine(TyperGroup):
             _fail(f"error: {error}", 2)
         except Refused as refused:
             _fail(f"refused: {refused}", 1)
+        except OSError as error:
+            what = error.strerror or type(error).__name__
+            _fail(
+                f"error: expected files that can be read and written, got {what}"
+                f"{f' at {error.filename}' if error.filename else ''}; what was finished is kept, "
+                "put that right and run the same command again",
+                2,
+            )
         except UsageError as error:
             if not error.format_message():  # a bare `dualform`: its message is the help
                 error.show()

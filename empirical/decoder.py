@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,8 +23,17 @@ class TokenizerEncoder:
     bos: int
     eos: int
 
+    @cached_property
+    def prepends(self) -> bool:
+        """Whether the tokenizer puts a space in front of every text by itself (Llama 2's kind)."""
+        one = self.tokenizer.encode("x", add_special_tokens=False).tokens
+        two = self.tokenizer.encode(" x", add_special_tokens=False).tokens
+        return bool(one and two and one[0].startswith("\u2581") and len(two) > len(one))
+
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, no special tokens."""
+        """Token ids of `text`, no special tokens; a space in front is never doubled."""
+        if self.prepends and text.startswith(" "):
+            text = text[1:]
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
@@ -76,9 +86,10 @@ def wrap(model: Any, tokenizer: Any, name: str) -> LoadedModel:
             f"expected one bos_token_id and one eos_token_id in the configuration of {name}, got "
             f"{config.bos_token_id} and {config.eos_token_id}; add them to config.json"
         )
-    if not max(bos, eos) < config.vocab_size:
+    if not 0 <= min(bos, eos) <= max(bos, eos) < config.vocab_size:
         raise UserError(
-            f"expected bos_token_id and eos_token_id below vocab_size {config.vocab_size} in the "
+            f"expected bos_token_id and eos_token_id from 0 to below vocab_size "
+            f"{config.vocab_size} in the "
             f"configuration of {name}, got {bos} and {eos}; correct config.json"
         )
     blocks = blocks_of(model)

@@ -120,16 +120,20 @@ def prepare(model: LoadedModel, task: Task, source: Source, settings: StudySetti
     _check_rates(settings.rates)
     encoder, labels = model.encoder, label_tokens(model.encoder, task)
     train = source.rows(task, "train")
-    rows = evaluation(source.rows(task, "evaluation"), settings.limit)
+    known = source.rows(task, "evaluation")
+    rows = evaluation(known, settings.limit)
     wanted = task.k if settings.k is None else settings.k
     drawn = draw(source, task, train, settings.seed, wanted, published=settings.published_draw)
     queries = tuple(query(encoder, task, r) for r in rows)
+    # Packed beside the longest of the paper's rows, also where fewer are run: the same context.
+    rest = evaluation(known, EVALUATION_LIMIT)[len(rows) :]
+    every = (*queries, *(query(encoder, task, r) for r in rest))
     offered = [query(encoder, task, r) for r in drawn.offered]
     limit = min(PUBLISHED_MAX_LENGTH, model.max_length)
-    packed = pack(offered, queries, labels, encoder, limit, settings.packing)
+    packed = pack(offered, every, labels, encoder, limit, settings.packing)
     # Drawn but not shown: the first to choose a rate on, as they come next in the shuffle.
     left = [*drawn.offered[packed.used :], *drawn.left][: settings.selection_rows]
-    held = tuple(query(encoder, task, r) for r in left)
+    held = tuple(q for r in left if _fits(model, q := query(encoder, task, r), labels))
     if settings.rates_on == "evaluation":
         held = queries
     found = Prepared(
@@ -148,6 +152,11 @@ def prepare(model: LoadedModel, task: Task, source: Source, settings: StudySetti
     )
     _check(model, found, settings)
     return found
+
+
+def _fits(model: LoadedModel, row: Query, labels: Labels) -> bool:
+    """Whether BOS, a row and its longest answer fit in the model's context."""
+    return 1 + len(row.prompt) + max(map(len, answers(row, labels))) <= model.max_length
 
 
 def _check_rates(rates: Sequence[float]) -> None:
@@ -302,7 +311,7 @@ def run_prepared(
         with reporter.stage(f"{title(ready)}: metrics", 1) as advance:
             ranks = _kendall(ready, where.icl, queries, asked)
             found = tally.measurements() | kendall_measurements(
-                ranks, lambda i: np.random.default_rng((ready.seed, 3, i))
+                ranks, lambda i: np.random.default_rng((5, ready.seed, i, 1))
             )
             advance(1)
     return Cell(rate=rate, selection=selection, metrics=found)
@@ -367,13 +376,17 @@ def _kendall(
         if part.c is not None:
             scores |= dict(zip(part.wide, part.c, strict=True))
     first = sorted(asked)
-    if not first or sorted(scores) != first:
+    if not first:
         return Undefined("scores towards the context were not recorded")
+    if sorted(scores) != first:
+        raise UserError(
+            f"expected whole captures in {icl.folder}, got damaged ones; run the same command again"
+        )
     lengths = demonstration_lengths(ready)
     kept = demonstration_tokens(lengths)
     c = np.stack([scores[i][:, kept] for i in first])
     f = attended(log.stacked().numpy(), np.stack([asked[i] for i in first]))
-    return measure_kendall(c, f, lengths, np.random.default_rng((ready.seed, 4)))
+    return measure_kendall(c, f, lengths, np.random.default_rng((6, ready.seed, 1)))
 
 
 def run_task(

@@ -40,8 +40,12 @@ class Kept:
 
 def write_kept(kept: Kept, folder: Path) -> None:
     """Note a cell's captures beside them."""
-    name = file_name("cell", kept.model, f"{kept.task}-s{kept.seed}")
-    write_text(Path(folder) / CAPTURES / f"{name}.json", dumps(kept))
+    write_text(kept_path(kept.model, kept.task, kept.seed, folder), dumps(kept))
+
+
+def kept_path(model: str, task: str, seed: int, folder: Path) -> Path:
+    """Where the note of a cell lies."""
+    return Path(folder) / CAPTURES / f"{file_name('cell', model, f'{task}-s{seed}')}.json"
 
 
 def read_kept(folder: Path) -> tuple[Kept, ...]:
@@ -56,10 +60,15 @@ def read_kept(folder: Path) -> tuple[Kept, ...]:
             f"expected captures in {Path(folder) / CAPTURES}, got none; run `dualform reproduce "
             "--keep-captures` into that folder"
         )
-    return tuple(_kept(path) for path in paths)
+    return tuple(read_note(path) for path in paths)
 
 
-def _kept(path: Path) -> Kept:
+def read_note(path: Path) -> Kept:
+    """One note.
+
+    Raises:
+        UserError: when it is damaged.
+    """
     value = read_object(path)
     kinds = {f.name: int if f.name in ("seed", "context") else str for f in fields(Kept)}
     if set(value) != set(kinds) or any(type(value[k]) is not kind for k, kind in kinds.items()):

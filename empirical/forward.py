@@ -15,10 +15,9 @@ from torch import Tensor
 
 from empirical.architectures import backbone, logits
 from empirical.attention import Prefix, Run, attending
-from empirical.capture import Keep
+from empirical.capture import ROUND, Keep
 from empirical.decoder import LoadedModel, default_dtype_of
 
-ROUND = 8  # padded lengths and batches of output rows are multiples of it
 OUTPUT_ROWS = 256  # rows of the output layer at a time
 
 
@@ -36,7 +35,9 @@ def states(model: LoadedModel, run: Run, rows: Sequence[Sequence[int]], length: 
     more: dict[str, Any] = {}
     if "position_ids" in inspect.signature(body.forward).parameters:
         start = 0 if run.prefix is None else run.prefix.length
-        positions = torch.arange(start, start + length, device=model.device)
+        # Padding may reach beyond the last position that the model knows; no token sees it.
+        last = model.max_length - 1
+        positions = torch.arange(start, start + length, device=model.device).clamp(max=last)
         more["position_ids"] = positions.expand(len(rows), -1)
     with default_dtype_of(model), attending(model.model, run):
         if "use_cache" in inspect.signature(body.forward).parameters:

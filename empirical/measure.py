@@ -100,7 +100,7 @@ class Tally:
                 self.rows.setdefault(name, []).append(_rows(found))
 
     def _draws(self, stream: int, example: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, stream, example))
+        return np.random.default_rng((1 + stream, self.seed, example, 1))  # zeros at the end drop
 
     def similarity(self, name: str) -> Similarity:
         """All rows of one metric, in the order of the examples."""

@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
@@ -30,8 +31,8 @@ __all__ = [
 ]
 
 # What reading damaged or unreachable files raises: the hub's and JSON's errors are among these.
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, UnpicklingError,
-               SafetensorError)  # fmt: skip
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, EOFError,
+               ImportError, UnpicklingError, SafetensorError, StrictDataclassError)  # fmt: skip
 EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -45,7 +46,7 @@ def read_tokenizer(folder: Path) -> Any:
     vocab, merges = folder / "vocab.json", folder / "merges.txt"
     try:
         if (folder / "tokenizer.json").is_file():
-            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+            return _whole(Tokenizer.from_file(str(folder / "tokenizer.json")))
         if vocab.is_file() and merges.is_file():
             return ByteLevelBPETokenizer(str(vocab), str(merges), add_prefix_space=False)
     except Exception as error:  # the library raises bare Exception for files it cannot parse
@@ -56,6 +57,13 @@ def read_tokenizer(folder: Path) -> Any:
         f"expected tokenizer.json, or vocab.json with merges.txt, in {folder}, got neither; "
         "pass a folder with a tokenizer (--tokenizer DIR)"
     )
+
+
+def _whole(tokenizer: Any) -> Any:
+    """Without the truncation and padding that a tokenizer.json may have stored."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _check_folder(folder: Path) -> None:
@@ -174,7 +182,9 @@ def _read(where: str, local: bool, dtype: torch.dtype) -> tuple[Any, Callable[[]
         )
     )  # fmt: skip
     _check_loaded(model, seen, where)
-    return model, lambda: guarded(lambda: AutoTokenizer.from_pretrained(where).backend_tokenizer)
+    return model, lambda: guarded(
+        lambda: _whole(AutoTokenizer.from_pretrained(where).backend_tokenizer)
+    )
 
 
 def _check_loaded(model: Any, seen: dict[str, Any], where: str) -> None:

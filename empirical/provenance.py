@@ -1,14 +1,45 @@
 """Where numbers come from: hashes of weights and files, versions, commit."""
 
+from __future__ import annotations
+
 import hashlib
+import json
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-PACKAGES = ("dualform", "numpy", "torch", "transformers")
+if TYPE_CHECKING:
+    from empirical.decoder import LoadedModel
+
+PACKAGES = ("dualform", "numpy", "scipy", "tokenizers", "torch", "transformers")
+
+
+# Of a configuration: what says where it lies or by what it was written, not what is computed.
+_ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+
+
+def model_sha256(model: LoadedModel) -> str:
+    """SHA-256 over weights, configuration, tokenizer and special tokens."""
+    config = {k: v for k, v in model.model.config.to_dict().items() if k not in _ORIGIN}
+    text = json.dumps([config, model.encoder.bos, model.encoder.eos], sort_keys=True, default=str)
+    words = _tokenizer_text(model.encoder.tokenizer)
+    parts = (weights_sha256(model.model), text, words)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _tokenizer_text(tokenizer: Any) -> str:
+    return str(tokenizer.to_str())
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu`, or `cuda` with the name of the card."""
+    if device.type != "cuda":
+        return device.type
+    return f"cuda ({torch.cuda.get_device_name(device)})"
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
@@ -73,8 +104,10 @@ def code_sha256() -> str:
 
 def peak_memory_gib() -> float:
     """The most memory that this process has held so far, GiB: of the GPU where one is in use."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**30
+    if torch.cuda.is_available():
+        held = [torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())]
+        if any(held):
+            return max(held) / 2**30
     import resource
 
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere

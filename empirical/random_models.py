@@ -51,6 +51,8 @@ def random_geometry(name: str) -> tuple[Geometry, int] | None:
             "for example random:96x4x4@1"
         )
     size, *numbers, seed = found.groups()
+    if int(seed or 0) >= 2**63:
+        raise UserError(f"expected a seed below 2^63, got {name!r}; for example random:96x4x4@1")
     if size:
         return _RANDOM_SIZES[size], int(seed or 0)
     width, layers, heads = map(int, numbers)

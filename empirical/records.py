@@ -36,6 +36,7 @@ class Measurement:
 class Provenance:
     """Everything that the numbers depend on; `selection` pairs rates with accuracies (percent).
 
+    `weights_sha256` covers configuration and tokenizer as well as weights.
     `protocol` names how seed and rate are chosen; `rates_on` the rows for the rate (training or
     evaluation), `seed_selection` pairs the seeds to choose from with ICL accuracies. `k_asked` is
     None for the paper's own k; `k` of them fit. `rule` drew the demonstrations. `source_sha256`

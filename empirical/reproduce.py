@@ -6,6 +6,7 @@ as soon as it is there, so that a run that was stopped goes on where it was: rec
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ from empirical.measure import ALL
 from empirical.metrics import Number, Undefined
 from empirical.models import load
 from empirical.progress import SILENT, Reporter
-from empirical.protocols import Protocol, chosen
-from empirical.settings import Position
+from empirical.protocols import Protocol, chosen, get_protocol
+from empirical.settings import Position, batches
 from empirical.tasks import (
     EVALUATION_LIMIT,
     TASKS,
@@ -87,6 +88,7 @@ class Study:
     settings: StudySettings
     model: LoadedModel
     cells: tuple[Prepared, ...]
+    names: dict[str, str]  # of each task, as it was asked for
     revisions: dict[str, str | None]
     weights_sha256: str
     code_sha256: str
@@ -158,8 +160,12 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
         settings=settings,
         model=model,
         cells=tuple(ready),
+        names={
+            t.name: asked
+            for t, asked in zip(chosen_tasks, dict.fromkeys(request.tasks or TASKS), strict=True)
+        },
         revisions={t.name: source_for(t, default).revision(t) for t in chosen_tasks},
-        weights_sha256=provenance.weights_sha256(model.model),
+        weights_sha256=provenance.model_sha256(model),
         code_sha256=provenance.code_sha256(),
         commit=provenance.commit(),
     )
@@ -195,9 +201,17 @@ def _command(study: Study, ready: Prepared, *more: str) -> tuple[str, ...]:
     )
     given = [text for name, value in options if value is not None for text in (name, str(value))]
     model = (asked.model,) if asked.command == "check" else ("--model", asked.model)
-    name = next((t for t in asked.tasks if get_task(t).name == ready.task.name), ready.task.name)
+    name = study.names[ready.task.name]
     bare = () if asked.checks else ("--no-checks",)
     return ("dualform", asked.command, *model, "--task", name, *given, *bare, *more)
+
+
+def _protocol_name(study: Study) -> str:
+    """The protocol's name, with the seeds to choose from where they are a user's own."""
+    protocol = study.protocol
+    if protocol.one_seed and protocol.seeds != get_protocol(protocol.name).seeds:
+        return f"{protocol.name} of seeds {', '.join(map(str, study.request.seeds or ()))}"
+    return protocol.name
 
 
 def _choices(study: Study, ready: Prepared) -> tuple[str, ...]:
@@ -227,7 +241,7 @@ def _inputs(study: Study, ready: Prepared) -> dict[str, Any]:
         "k": len(ready.shown),
         "limit": study.settings.limit,
         "context_length": len(ready.context),
-        "device": study.model.device.type,
+        "device": provenance.device_name(study.model.device),
         "threads": torch.get_num_threads(),
         "versions": provenance.versions(),
         "commit": study.commit,
@@ -310,11 +324,20 @@ def _store(study: Study, ready: Prepared, folder: Path, setting: str, *more: obj
         tokens=tokens_sha256(ready.queries, reading, context),
         code=study.code_sha256,
         versions=provenance.versions(),
-        machine=[_dtype(study.model), study.model.device.type, torch.get_num_threads()],
+        machine=[
+            _dtype(study.model),
+            provenance.device_name(study.model.device),
+            torch.get_num_threads(),
+        ],
         more=more,
     )
     name = file_name(setting, study.request.model, f"{ready.task.name}-{key}")
     return Store(folder=Path(folder) / CAPTURES / name)
+
+
+def _finetuning(study: Study, ready: Prepared) -> tuple[object, ...]:
+    """What the weights of finetuning follow from, beside the model."""
+    return ready.seed, ready.rates, study.protocol.rates_on, ready.context, ready.rows_sha256
 
 
 def _stores(study: Study, ready: Prepared, folder: Path) -> Stores:
@@ -322,7 +345,7 @@ def _stores(study: Study, ready: Prepared, folder: Path) -> Stores:
     return Stores(
         zsl=_store(study, ready, folder, "zsl"),
         icl=_store(study, ready, folder, "icl"),
-        ft=_store(study, ready, folder, "ft", ready.seed, ready.rates) if kept else None,
+        ft=_store(study, ready, folder, "ft", *_finetuning(study, ready)) if kept else None,
     )
 
 
@@ -346,12 +369,18 @@ def run_cell(
     if old.line:
         reporter.say(old.line)
     stores = _stores(study, ready, folder)
-    if old.record is not None and not (study.request.keep_captures and not _kept(stores)):
-        return old.record
     trials = Trials.open(
-        folder, ready, key_of(cell=stores.icl.folder.name, held=ready.rows_sha256,
-                              rates_on=study.protocol.rates_on)
-    )  # fmt: skip
+        folder,
+        ready,
+        key_of(cell=stores.icl.folder.name, finetuning=_finetuning(study, ready)),
+    )
+    if old.record is not None and (stores.ft is None or _kept(study, ready, stores, folder)):
+        _clean(study, trials, stores)
+        return old.record
+    if stores.ft is not None:
+        export.kept_path(study.request.model, ready.task.name, ready.seed, folder).unlink(
+            missing_ok=True
+        )
     got = run_prepared(
         study.model, ready, _settings(study, ready), reporter, stores, trials.known(),
         trials.remember,
@@ -371,27 +400,45 @@ def run_cell(
         folder,
         {"total": time.perf_counter() - start, "peak_memory_gib": provenance.peak_memory_gib()},
     )
-    trials.remove()
-    if stores.ft is None:
-        stores.icl.remove()
-    else:
-        kept = export.Kept(
-            model=study.request.model,
-            task=ready.task.name,
-            seed=ready.seed,
-            position=study.settings.position,
-            context=len(ready.context),
-            zsl=stores.zsl.folder.name,
-            icl=stores.icl.folder.name,
-            ft=stores.ft.folder.name,
-        )
-        export.write_kept(kept, folder)
+    if stores.ft is not None:
+        export.write_kept(_note(study, ready, stores), folder)
+    _clean(study, trials, stores)
     return record
 
 
-def _kept(stores: Stores) -> bool:
-    """Whether captures of all three settings lie there."""
-    return all(s is not None and s.read(0) is not None for s in vars(stores).values())
+def _clean(study: Study, trials: Trials, stores: Stores) -> None:
+    """Remove what a finished cell needs no more."""
+    trials.remove()
+    if not study.request.keep_captures:
+        stores.icl.remove()
+
+
+def _note(study: Study, ready: Prepared, stores: Stores) -> export.Kept:
+    """Which captures are those of a cell."""
+    return export.Kept(
+        model=study.request.model,
+        task=ready.task.name,
+        seed=ready.seed,
+        position=study.settings.position,
+        context=len(ready.context),
+        zsl=stores.zsl.folder.name,
+        icl=stores.icl.folder.name,
+        ft="" if stores.ft is None else stores.ft.folder.name,
+    )
+
+
+def _kept(study: Study, ready: Prepared, stores: Stores, folder: Path) -> bool:
+    """Whether whole captures of all three settings lie there, and the note that names them."""
+    path = export.kept_path(study.request.model, ready.task.name, ready.seed, folder)
+    try:
+        if export.read_note(path) != _note(study, ready, stores):
+            return False
+    except UserError:  # missing or damaged
+        return False
+    count = len(batches(ready.queries, reading_of(ready, _settings(study, ready))))
+    assert stores.ft is not None, "asked for where captures are kept"
+    whole = all(s.whole(count) for s in (stores.zsl, stores.icl, stores.ft))
+    return whole and stores.ft.read_training() is not None
 
 
 def _provenance(
@@ -405,7 +452,7 @@ def _provenance(
     return records.Provenance(
         **_inputs(study, ready),
         revision=study.revisions[ready.task.name],
-        protocol=study.protocol.name,
+        protocol=_protocol_name(study),
         seed_selection=seeds,
         position=study.settings.position,
         rates=ready.rates,
@@ -436,19 +483,59 @@ def run_cells(
     groups = [[r for r in study.cells if r.task.name == t.task.name] for t in study.tasks]
     if not study.protocol.one_seed:
         groups = [[ready] for ready in study.cells]
+    mine = groups[place - 1 :: count]
     made = []
-    for number, own in enumerate(groups[place - 1 :: count]):
+    for number, own in enumerate(mine):
         if study.protocol.one_seed:
-            ready, seeds = _best_seed(study, own, folder, reporter)
-            made.append(run_cell(study, ready, folder, reporter, seeds))
+            made.append(_searched(study, own, folder, reporter))
         else:
             made.append(run_cell(study, own[0], folder, reporter))
-        left = {g[0].task.name for g in groups[place - 1 + (number + 1) * count :: count]}
+        left = {group[0].task.name for group in mine[number + 1 :]}
         if not kept and own[0].task.name not in left:
             _stores(study, own[0], folder).zsl.remove()
-    if not kept:
-        Store(folder=Path(folder) / CAPTURES).remove()
     return tuple(made)
+
+
+def _searched(
+    study: Study, cells: list[Prepared], folder: Path, reporter: Reporter
+) -> records.Record:
+    """The record of the best seed, the only one of this protocol that stays.
+
+    Raises:
+        UserError: as `run_cell`.
+    """
+    record = _finished_search(study, cells, folder, reporter)
+    if record is None:
+        ready, seeds = _best_seed(study, cells, folder, reporter)
+        record = run_cell(study, ready, folder, reporter, seeds)
+    for ready in cells:
+        if not study.request.keep_captures:
+            _stores(study, ready, folder).icl.remove()
+        name = records.cell_name(study.request.model, ready.task.name, ready.seed)
+        path = Path(folder) / f"{name}.json"
+        if ready.seed != record.provenance.seed and path.exists():
+            with suppress(UserError):
+                if records.read(path).provenance.protocol.startswith(study.protocol.name):
+                    path.unlink()
+    return record
+
+
+def _finished_search(
+    study: Study, cells: list[Prepared], folder: Path, reporter: Reporter
+) -> records.Record | None:
+    """The record of an earlier search over the same seeds, where it can be taken."""
+    if study.request.keep_captures:
+        return None
+    for ready in cells:
+        wanted = _provenance(study, ready, None, ())
+        old = resume.find(folder, ready.task.name, wanted, ALL)
+        if old.record is None:
+            continue
+        seeds = [seed for seed, _ in old.record.provenance.seed_selection]
+        if seeds == [r.seed for r in cells]:
+            reporter.say(old.line)
+            return old.record
+    return None
 
 
 def _best_seed(

@@ -155,9 +155,9 @@ def _choices(task: Task, column: str, record: Record, where: str) -> tuple[str, 
     """
     found = record.get(column)
     many = isinstance(found, Sequence) and not isinstance(found, str) and len(found) > 1
-    if not many or not all(isinstance(text, str) for text in found or ()):
+    if not many or not all(isinstance(text, str) and text.strip() for text in found or ()):
         raise UserError(
-            f"expected a list of two or more answers in column {column!r} for task "
+            f"expected a list of two or more answers, none blank, in column {column!r} for task "
             f"{task.name} in {where}, got {found!r}; fix that row, or name the column of answers"
         )
     return tuple(_whole(text, column, where) for text in found or ())

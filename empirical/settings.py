@@ -22,7 +22,7 @@ from empirical.attention import Run
 from empirical.capture import Recorder, Taken, capture
 from empirical.decoder import LoadedModel
 from empirical.errors import UserError
-from empirical.finetune import finetuned
+from empirical.finetune import DivergedError, finetuned
 from empirical.forward import (
     log_probabilities,
     padded_length,
@@ -94,9 +94,9 @@ class Reading:
         return self.record and self.position == "label"
 
     def length(self, query: Query) -> int:
-        """The padded length of a query with its longest answer."""
+        """The padded length of a query with its longest answer, and BOS or nothing in front."""
         longest = max(map(len, answers(query, self.labels)))
-        return padded_length(len(query.prompt) + longest)
+        return padded_length(1 + len(query.prompt) + longest)
 
 
 def check_inputs(
@@ -167,7 +167,7 @@ def parts(
     shared by all queries.
 
     Raises:
-        UserError: as `check_inputs`.
+        UserError: as `check_inputs`; `DivergedError` where states are not finite.
     """
     check_inputs(model, queries, reading, max(len(context), 1))
     blocks = model.blocks
@@ -198,7 +198,7 @@ class _Reader:
         reading, first = self.reading, len(self.lead)
         prompts = [(*self.lead, *q.prompt) for q in queries]
         offered = [answers(q, reading.labels) for q in queries]
-        length = first + reading.length(queries[0])
+        length = reading.length(queries[0])
         shown = prompts
         if reading.append:
             shown = [(*p, *a[0]) for p, a in zip(prompts, offered, strict=True)]
@@ -208,6 +208,7 @@ class _Reader:
         state = states(self.model, self.watched, shown, length)
         taken = None if self.recorder is None else self.recorder.take(first)
         scores = self._scores(state, prompts, offered, length)
+        _check_finite(scores, taken)
         return Part(
             index=index,
             labels=np.array([q.label for q in queries]),
@@ -261,6 +262,20 @@ class _Reader:
         tokens = torch.tensor([t for a in chosen for t in a], device=state.device)
         found = token_log_probabilities(self.model, state[row, at], tokens)
         return torch.stack([x.mean() for x in torch.split(found, [len(a) for a in chosen])])
+
+
+def _check_finite(scores: Tensor, taken: Taken | None) -> None:
+    """Refuse states that no answer can be read from.
+
+    Raises:
+        DivergedError: for a score that is nan, or a recorded state or score that is not finite.
+    """
+    found = [] if taken is None else [taken.h, *taken.m]
+    if bool(torch.isnan(scores).any()) or not all(bool(torch.isfinite(x).all()) for x in found):
+        raise DivergedError(
+            "expected finite states and scores, got nan or an infinity; choose a smaller rate, or "
+            "look for weights that are too large"
+        )
 
 
 def _wide(taken: Taken | None, chosen: list[bool]) -> dict[str, Array | None]:

@@ -70,10 +70,11 @@ def read_rows(file: Path, task: Task, layout: Layout, split: Split) -> list[Row]
         where = f"{file} line {number}"
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", type(error).__name__)
             raise UserError(
                 f"expected one JSON object in {where}, got text that does not parse "
-                f"({error.msg}); the file may be truncated, copy it again"
+                f"({reason}); the file may be truncated, copy it again"
             ) from error
         rows.append(to_row(task, record, where, layout))
     if not rows:

@@ -22,6 +22,7 @@ from empirical.records import Measurement, Record
 
 REFERENCE = "1.3B"
 MEAN = "mean"
+EVALUATION_LIMIT = 2000  # the paper's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +260,28 @@ def _order(record: Record) -> tuple[str, int, str, int]:
     return record.provenance.model, place, record.task, record.provenance.seed
 
 
+def _made(layout: Layout, records: Sequence[Record]) -> tuple[str, ...]:
+    """By which rule seed and rate were chosen, and what departs from the paper; said once."""
+    if layout.id != "accuracy":
+        return ()
+    notes = []
+    for r in records:
+        made = r.provenance
+        parts = [f"{made.model}: protocol {made.protocol}"]
+        if len(made.rates) > 1:
+            parts.append(f"rate chosen on {made.rates_on} rows")
+        if made.seed_selection:
+            parts.append("seed chosen on evaluation rows")
+        if made.k_asked is not None:
+            parts.append(f"k = {made.k_asked} asked for")
+        if made.limit != EVALUATION_LIMIT:
+            parts.append(f"{made.limit} evaluation rows at most")
+        if made.position != "label":
+            parts.append(f"recorded at position {made.position}")
+        notes.append(", ".join(parts) + ".")
+    return tuple(dict.fromkeys(notes))
+
+
 def _excluded(layout: Layout, records: Sequence[Record]) -> tuple[str, ...]:
     notes = []
     for r in records:
@@ -287,7 +310,7 @@ def build(records: Sequence[Record]) -> tuple[Table, ...]:
             title=layout.title,
             headings=("model", "task", *(c.heading for c in layout.columns)),
             rows=_rows(layout, rows),
-            notes=(*layout.notes, *_excluded(layout, rows)),
+            notes=(*layout.notes, *_made(layout, rows), *_excluded(layout, rows)),
         )
         for layout in LAYOUTS
     )
@@ -377,8 +400,8 @@ def to_csv(records: Sequence[Record]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["origin", "model", "task", "seed", "metric", "value", "low", "high", "numerator",
-         "denominator", "excluded", "undefined_because"]
+        ["origin", "model", "protocol", "task", "seed", "rate", "rates_on", "metric", "value",
+         "low", "high", "numerator", "denominator", "excluded", "undefined_because"]
     )  # fmt: skip
 
     def plain(x: Number | None) -> str:
@@ -386,16 +409,18 @@ def to_csv(records: Sequence[Record]) -> str:
 
     for r in sorted(records, key=_order):
         for name, m in sorted(r.metrics.items()):
+            made = r.provenance
             count = ["" if x is None else str(x) for x in (m.numerator, m.denominator)]
             why = m.value.reason if isinstance(m.value, Undefined) else ""
             writer.writerow(
-                ["measured", r.provenance.model, r.task, r.provenance.seed, name, plain(m.value),
-                 plain(m.low), plain(m.high), *count, m.excluded, why]
+                ["measured", made.model, made.protocol, r.task, made.seed, repr(made.rate),
+                 made.rates_on if len(made.rates) > 1 else "", name, plain(m.value), plain(m.low),
+                 plain(m.high), *count, m.excluded, why]
             )  # fmt: skip
     for task in sorted({r.task for r in records} & set(TASKS), key=TASKS.index):
         for name, row in PUBLISHED[REFERENCE].items():
             writer.writerow(
-                ["published", REFERENCE, task, "", name, repr(row[task]), "", "", "", "", "", ""]
+                ["published", REFERENCE, "", task, "", "", "", name, repr(row[task]), *[""] * 6]
             )
     return out.getvalue()
 

@@ -212,7 +212,7 @@ def test_batches_are_of_one_padded_length_and_cover_every_query_once() -> None:
     assert sorted(i for index in found for i in index) == list(range(30))
     assert max(map(len, found)) == 4
     for index in found:
-        assert len({padded_length(len(qs[i].prompt) + 1) for i in index}) == 1
+        assert len({padded_length(1 + len(qs[i].prompt) + 1) for i in index}) == 1
 
 
 def test_what_is_recorded_widely_is_what_the_definition_says() -> None:

@@ -251,6 +251,19 @@ def _follow(thing: Any, path: str) -> Any:
     return thing
 
 
+def _check_window(window: object, kind: str) -> None:
+    """Refuse a window that hides every token.
+
+    Raises:
+        UserError: otherwise than None or a whole number of at least 1.
+    """
+    if window is not None and not (type(window) is int and window >= 1):
+        raise UserError(
+            f"expected a window of at least 1 token, or none, in the configuration of the {kind} "
+            f"model, got {window!r}; correct config.json"
+        )
+
+
 def blocks_of(model: Any) -> tuple[Block, ...]:
     """The self-attention block of every layer.
 
@@ -272,13 +285,15 @@ def blocks_of(model: Any) -> tuple[Block, ...]:
     for layer in _follow(model, adapter.path[0]):
         module = _follow(layer, adapter.path[1])
         _check_linear(module, name)
+        extras = adapter.extras(module, config)
+        _check_window(extras.get("window"), kind)
         found.append(
             Block(
                 attention=module,
                 output=_follow(module, adapter.output),
                 stand_in=adapter.stand_in,
                 **{"rotary": adapter.rotary} | adapter.find(module, config)
-                | adapter.extras(module, config),
+                | extras,
             )
         )  # fmt: skip
     return tuple(found)
