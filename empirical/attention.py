@@ -165,7 +165,7 @@ def _merged(
     own = own + _additive(_causal(length, block.window, q.device), q)
     # Every token of the batch asks the same keys: one product per group, nothing is copied.
     rows = _by_group(q, groups).permute(1, 2, 0, 3, 4)  # [G,R,B,T,h]
-    far = _capped(rows.flatten(1, 3).contiguous() @ context_k.mT, block.softcap)  # [G,RBT,C]
+    far = _capped(rows.flatten(1, 3) @ context_k.mT, block.softcap)  # [G,RBT,C]
     far = far.view(groups, -1, batch, length, context)
     if block.position_bias is not None:
         table = block.position_bias(0, context + length).to(q)

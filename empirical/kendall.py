@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from empirical.metrics import Array, Mask, Number, Similarity, Undefined, _floats
+from empirical.metrics import Array, Mask, Number, Similarity, Undefined, _floats, similarity
 
 EXAMPLES = 100
 TOP_TOKENS = 100
@@ -96,19 +96,7 @@ def _varies(x: Array) -> Mask:
 
 
 def _gathered(values: Array, defined: Mask, reason: str) -> Similarity:
-    layers = tuple(
-        float(v[kept].mean()) if kept.any() else Undefined(reason)
-        for v, kept in zip(values.T, defined.T, strict=True)
-    )
-    known = np.array([x for x in layers if not isinstance(x, Undefined)])
-    return Similarity(
-        values=values,
-        defined=defined,
-        per_layer=layers,
-        mean=float(known.mean()) if known.size else Undefined(f"{reason} in every example"),
-        excluded=int((~defined).sum()),
-        total=defined.size,
-    )
+    return similarity(values, defined, int((~defined).sum()), defined.size, reason)
 
 
 def _taus(a: Array, b: Array) -> Similarity:

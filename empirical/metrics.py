@@ -169,19 +169,21 @@ def cosines(a: Array, b: Array) -> tuple[Array, Mask]:
     return np.where(kept, (a * b).sum(-1) / np.where(kept, norms, 1.0), 0.0), kept
 
 
-def _mean(values: Array, defined: Mask) -> Number:
-    return float(values[defined].mean()) if defined.any() else Undefined(ZERO_VECTOR)
+def _mean(values: Array, defined: Mask, reason: str) -> Number:
+    return float(values[defined].mean()) if defined.any() else Undefined(reason)
 
 
-def similarity(values: Array, defined: Mask, excluded: int, total: int) -> Similarity:
-    """Means of cosines [n,L] over examples, then layers, where they are defined."""
-    layers = tuple(_mean(values[:, i], defined[:, i]) for i in range(values.shape[1]))
+def similarity(
+    values: Array, defined: Mask, excluded: int, total: int, reason: str = ZERO_VECTOR
+) -> Similarity:
+    """Means of values [n,L] over examples, then layers, where they are defined; else `reason`."""
+    layers = tuple(_mean(values[:, i], defined[:, i], reason) for i in range(values.shape[1]))
     known = np.array([x for x in layers if not isinstance(x, Undefined)])
     return Similarity(
         values=values,
         defined=defined,
         per_layer=layers,
-        mean=float(known.mean()) if known.size else Undefined(f"{ZERO_VECTOR} in every example"),
+        mean=float(known.mean()) if known.size else Undefined(f"{reason} in every example"),
         excluded=excluded,
         total=total,
     )

@@ -10,9 +10,7 @@ T_c context tokens (BOS, and every demonstration with its EOS), T'_i tokens of t
 """
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empirical.errors import UserError
+from empirical.jsonfile import whole_file
 
 Array = NDArray[np.floating[Any]]
 
@@ -166,20 +165,10 @@ def _training(examples: Iterable[Array], context: int) -> Iterator[dict[str, Any
 
 def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> Path:
     """One record in memory at a time; a temporary name, then a rename; no scrap after a failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            for record in records:
-                file.write(json.dumps(record, allow_nan=False) + "\n")
-            _need(file.tell() > 0, f"a record for {path}", "none", "check what was captured")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        for record in records:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+        _need(file.tell() > 0, f"a record for {path}", "none", "check what was captured")
     return path
 
 
