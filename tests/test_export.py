@@ -18,6 +18,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with enough demonstrations for the released Kendall script, and its captures."""
     root = tmp_path_factory.mktemp("export")
     model, data = save_model(root / "model"), save_data(root / "data", ("mr",), 40)
+    path = data / "mr" / "validation.jsonl"
+    rows = [json.loads(line) for line in path.read_text().split("\n")]
+    for i, row in enumerate(rows):
+        row["text"] += " long" * (i % 4)  # several batches, which are not in the order of the rows
+    path.write_text("\n".join(map(json.dumps, rows)))
     out = root / "out"
     result = dualform(*ARGS, "--model", model, "--data", data, "--out", out, "--k", 12,
                       "--keep-captures")  # fmt: skip

@@ -1,9 +1,11 @@
 """Plain SGD on key and value projections; everything restored bit for bit."""
 
+import _architectures as architectures
 import pytest
 import torch
-from _tiny import queries, tiny
+from _tiny import queries, tiny, tokenizer
 
+from empirical.decoder import wrap
 from empirical.errors import UserError
 from empirical.finetune import DivergedError, finetuned, loss, trained_parameters
 
@@ -75,3 +77,19 @@ def test_no_examples_are_refused() -> None:
     with pytest.raises(UserError, match="at least one example to finetune on, got none"):
         with finetuned(tiny(torch.float32), [], 0.1):
             pass
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "bloom", "falcon", "falcon-groups"])
+def test_of_a_map_that_makes_queries_as_well_only_keys_and_values_move(name: str) -> None:
+    small = architectures.tiny(name, torch.float32)
+    model = wrap(small, tokenizer(), name)
+    before = [(b.query.augmented(), b.key.augmented(), b.value.augmented()) for b in model.blocks]
+    rest = {k: v.clone() for k, v in small.state_dict().items()}
+    with finetuned(model, [(1, 5, 9, 4, 70), (1, 8, 3, 71)], 0.1):
+        for block, (q, k, v) in zip(model.blocks, before, strict=True):
+            assert torch.equal(block.query.augmented(), q)
+            assert not torch.equal(block.key.augmented(), k)
+            assert not torch.equal(block.value.augmented(), v)
+        moved = {k for k, v in small.state_dict().items() if not torch.equal(v, rest[k])}
+    assert moved and all("c_attn" in k or "query_key_value" in k for k in moved)
+    assert all(torch.equal(v, rest[k]) for k, v in small.state_dict().items())

@@ -58,7 +58,7 @@ def test_equal_queries_have_equal_scores_to_the_last_bit():
     rows = g.normal(size=(40, 64)).astype(np.float32)
     queries = np.stack([rows[g.integers(0, 40, 475)] for _ in range(2)])
     queries[:, :40] = rows
-    found = kendall.attended(queries, g.normal(size=(5, 2, 64)).astype(np.float32))
+    found = kendall.attended(queries, g.normal(size=(50, 2, 64)).astype(np.float32))
     assert all(len(np.unique(f)) == 40 for one in found for f in one)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers
 
-from empirical import experiments, records
+from empirical import experiments, records, reproduce
 from empirical.attention import Run
 from empirical.decoder import TokenizerEncoder
 from empirical.errors import UserError
@@ -106,9 +106,15 @@ def test_captures_of_another_command_are_left_alone(
 
 
 def test_captures_that_are_not_whole_are_made_again_on_the_same_command(
-    model: Path, data: Path, tmp_path: Path
+    model: Path, tmp_path: Path
 ) -> None:
     args = ("--task", "mr", "--k", 4, "--keep-captures")
+    data = save_data(tmp_path / "d", ("mr",), 14)
+    path = data / "mr" / "validation.jsonl"
+    rows = [json.loads(line) for line in path.read_text().split("\n")]
+    for i, row in enumerate(rows):
+        row["text"] += " long" * i  # several batches
+    path.write_text("\n".join(map(json.dumps, rows)))
     run(model, data, tmp_path, *args)
     record = records.read_all(tmp_path)
     captures = tmp_path / "captures"
@@ -120,6 +126,7 @@ def test_captures_that_are_not_whole_are_made_again_on_the_same_command(
     want = files()
     ft = next(captures.glob("ft-*"))
     last = sorted(ft.glob("part-*"))[-1]
+    assert last.name != "part-00000.safetensors"
     for gone in (last, next(captures.glob("cell-*.json")), ft / "training.safetensors"):
         gone.unlink()
         run(model, data, tmp_path, *args)
@@ -247,3 +254,27 @@ def test_a_window_that_hides_everything_is_refused() -> None:
     )  # fmt: skip
     with pytest.raises(UserError, match="expected a window of at least 1 token"):
         wrap(MistralForCausalLM(small), tokenizer(), "tiny")
+
+
+def test_other_demonstrations_or_another_position_take_no_captures_of_these(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    run(model, data, tmp_path, "--task", "mr", "--k", 4, "--keep-captures")
+    for i, more in enumerate((("--k", 3), ("--k", 3, "--position", "prompt"), ("--k", 5))):
+        run(model, data, tmp_path, "--task", "mr", "--keep-captures", *more)
+        run(model, data, tmp_path / f"fresh{i}", "--task", "mr", *more)
+        (found,), (fresh,) = records.read_all(tmp_path), records.read_all(tmp_path / f"fresh{i}")
+        assert found.metrics == fresh.metrics
+
+
+def test_what_a_kill_left_beside_a_finished_record_is_cleaned_up(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("reproduce", "--no-checks", "--model", model, "--data", data, "--task", "mr", "--k", 4)
+    more = ("--rates", "0.01,0.1", "--out", tmp_path)
+    monkeypatch.setattr(reproduce, "_clean", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    error_line(dualform(*args, *more), 130)
+    assert list(tmp_path.glob("record-*")) and list(tmp_path.glob("trials-*"))
+    monkeypatch.undo()
+    assert dualform(*args, *more).exit_code == 0
+    assert not list(tmp_path.glob("trials-*")) and not (tmp_path / "captures").exists()
