@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from empirical import cli, records, reproduce
+from empirical import cells, cli, records, reproduce
 from empirical.errors import Refused
 from tests._study import dualform, error_line, save_data, save_model
 from tests._tiny import tiny
@@ -73,7 +73,7 @@ def test_the_recorded_command_makes_the_record_again(whole: Path, tmp_path: Path
 def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
     whole: Path, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, begun = reproduce.run_prepared, []
+    honest, begun = cells.run_prepared, []
 
     def stopped(model, ready, *args):
         begun.append(ready.task.name)
@@ -81,13 +81,13 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
             raise KeyboardInterrupt
         return honest(model, ready, *args)
 
-    monkeypatch.setattr(reproduce, "run_prepared", stopped)
+    monkeypatch.setattr(cells, "run_prepared", stopped)
     line = error_line(run(model, data, tmp_path), 130)
     assert line == "stopped; the same command goes on where it was"
     assert sorted(p.name.split("-")[0] for p in tmp_path.iterdir()) == [
         "checks", "checks", "record", "timing.json",
     ]  # fmt: skip
-    monkeypatch.setattr(reproduce, "run_prepared", honest)
+    monkeypatch.setattr(cells, "run_prepared", honest)
     result = run(model, data, tmp_path)
     assert result.exit_code == 0 and begun == ["mr", "cb"]
     out = " ".join(result.stdout.split())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers
 
-from empirical import experiments, records, reproduce
+from empirical import cells, experiments, records
 from empirical.attention import Run
 from empirical.decoder import TokenizerEncoder
 from empirical.errors import UserError
@@ -272,7 +272,7 @@ def test_what_a_kill_left_beside_a_finished_record_is_cleaned_up(
 ) -> None:
     args = ("reproduce", "--no-checks", "--model", model, "--data", data, "--task", "mr", "--k", 4)
     more = ("--rates", "0.01,0.1", "--out", tmp_path)
-    monkeypatch.setattr(reproduce, "_clean", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(cells, "_clean", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     error_line(dualform(*args, *more), 130)
     assert list(tmp_path.glob("record-*")) and list(tmp_path.glob("trials-*"))
     monkeypatch.undo()

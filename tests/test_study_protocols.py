@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical import experiments, records, reproduce
+from empirical import experiments, provenance, records
 from empirical.metrics import Undefined
 from empirical.trials import Trials
 from tests._study import dualform, error_line
@@ -156,7 +156,7 @@ def test_captures_of_other_code_are_not_taken(
     run(model, data, tmp_path, "--rates", "0.01", "--keep-captures")
     before = {p.name for p in (tmp_path / "captures").iterdir()}
     assert {n.split("-")[0] for n in before} == {"zsl", "icl", "ft", "cell"}
-    monkeypatch.setattr(reproduce.provenance, "code_sha256", lambda: "0" * 64)
+    monkeypatch.setattr(provenance, "code_sha256", lambda: "0" * 64)
     said = run(model, data, tmp_path, "--rates", "0.01", "--keep-captures")
     assert "computed again" in said and "code_sha256" in said
     after = {p.name for p in (tmp_path / "captures").iterdir()}
