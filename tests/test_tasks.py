@@ -131,11 +131,12 @@ def test_bad_rows_say_where_and_what(tmp_path: Path, text: str, message: str) ->
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    ({"choices": ["a"]}, r"two or more answers in column 'choices' .* line 1, got \['a'\]"),
+    ({"choices": ["a"]}, r"two or more answers, none blank, in column .* line 1, got \['a'\]"),
     ({"choices": "ab"}, "got 'ab'"),
+    ({"choices": ["a", " \n"]}, "none blank"),
     ({"choices": ["a", 2]}, r"got \['a', 2\]"),
     ({"choices": ["a", "\ud800"]}, "half of a surrogate pair"),
-    ({}, "two or more answers in column 'choices' .*, got None"),
+    ({}, "two or more answers, none blank, in column 'choices' .*, got None"),
     ({"choices": ["a", "b"], "label": 2}, r"label in 0\.\.1 .* got 2; number the answers from 0"),
 ])  # fmt: skip
 def test_bad_answers_say_where_and_what(
