@@ -125,16 +125,16 @@ def _alone(
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     else:
         scores = scores + mask
-    weights = _by_group(torch.softmax(scores, -1), k.shape[1])
+    weights = by_group(torch.softmax(scores, -1), k.shape[1])
     return (weights @ v[:, :, None]).flatten(1, 2)
 
 
 def _scores(q: Tensor, k: Tensor) -> Tensor:
     """[B,G,R,T,T] of q [B,H,T,h] and k [B,G,T,h]."""
-    return _by_group(q, k.shape[1]) @ k[:, :, None].mT
+    return by_group(q, k.shape[1]) @ k[:, :, None].mT
 
 
-def _by_group(x: Tensor, groups: int) -> Tensor:
+def by_group(x: Tensor, groups: int) -> Tensor:
     """[B,H,...] -> [B,G,R,...]."""
     return x.reshape(x.shape[0], groups, -1, *x.shape[2:])
 
@@ -160,11 +160,11 @@ def _merged(
     batch, heads, length, width = q.shape
     groups, context = context_k.shape[:2]
     # Of one layout whatever the batch: the last bits of a product can depend on strides.
-    q, k, v = (x.contiguous() for x in (q, _to_groups(k, groups), _to_groups(v, groups)))
+    q, k, v = (x.contiguous() for x in (q, to_groups(k, groups), to_groups(v, groups)))
     own = _capped(_scores(q, k), block.softcap)  # [B,G,R,T,T]
     own = own + _additive(_causal(length, block.window, q.device), q)
     # Every token of the batch asks the same keys: one product per group, nothing is copied.
-    rows = _by_group(q, groups).permute(1, 2, 0, 3, 4)  # [G,R,B,T,h]
+    rows = by_group(q, groups).permute(1, 2, 0, 3, 4)  # [G,R,B,T,h]
     far = _capped(rows.flatten(1, 3) @ context_k.mT, block.softcap)  # [G,RBT,C]
     far = far.view(groups, -1, batch, length, context)
     if block.position_bias is not None:
@@ -183,7 +183,7 @@ def _merged(
     return (out / mass[..., None]).flatten(1, 2)
 
 
-def _to_groups(x: Tensor, groups: int) -> Tensor:
+def to_groups(x: Tensor, groups: int) -> Tensor:
     """[B,G',T,h] with G' a multiple of G, whose copies within a group are equal -> [B,G,T,h]."""
     return x if x.shape[1] == groups else x[:, :: x.shape[1] // groups]
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from empirical.architectures import Block
+from empirical.attention import by_group, to_groups
 
 ROUND = 8  # padded lengths, and rows of products with few, are multiples of it
 
@@ -59,16 +60,16 @@ class Recorder:
         """Scores of the recorded row: scaled queries [B,H,T,h], keys [B,G,T,h], context [G,C,h]."""
         del layer
         asked = self._pick(q.transpose(1, 2))  # [B,H,h]
-        by_group = asked.unflatten(1, (k.shape[1], -1))  # type: ignore[no-untyped-call] # torch's gap
         # Of one layout and no fewer rows whatever the batch: the last bits can depend on both.
         keys = k.detach().contiguous()
-        self.scores.append((by_group.contiguous() @ keys.mT).flatten(1, 2))
+        rows = by_group(asked, k.shape[1]).contiguous()
+        self.scores.append((rows @ keys.mT).flatten(1, 2))
         if not self.wide:
             return
         self.queries.append(asked.flatten(1))
         if context is not None:
             # Summed over the query heads of a group first: their keys are the same.
-            shared = asked.unflatten(1, (context.shape[0], -1)).sum(2)  # type: ignore[no-untyped-call]
+            shared = by_group(asked, context.shape[0]).sum(2)
             rows, n = shared.flatten(1), len(shared)
             rows = torch.cat([rows, rows[-1:].expand(-n % ROUND, -1)])
             table = context.permute(0, 2, 1).reshape(rows.shape[1], -1)
@@ -140,6 +141,5 @@ class Keep:
 
     def saw(self, layer: int, _q: Tensor, k: Tensor, v: Tensor, _c: Tensor | None) -> None:
         """Keys and values [1,G',T,h]; copies within a group are dropped."""
-        step = k.shape[1] // self.groups[layer]
-        self.keys.append(k.detach()[0, ::step].contiguous())
-        self.values.append(v.detach()[0, ::step].contiguous())
+        for kept, x in ((self.keys, k), (self.values, v)):
+            kept.append(to_groups(x.detach(), self.groups[layer])[0].contiguous())

@@ -21,8 +21,6 @@ from empirical.understand_icl import (
     write_training,
 )
 
-FORMATS = ("understand-icl",)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:

@@ -26,13 +26,19 @@ def padded_length(tokens: int) -> int:
     return -(-tokens // ROUND) * ROUND
 
 
+def without_cache(model: LoadedModel) -> dict[str, Any]:
+    """The argument that keeps a pass from filling a cache, where the class takes one."""
+    takes = inspect.signature(backbone(model.model).forward).parameters
+    return {"use_cache": False} if "use_cache" in takes else {}
+
+
 def states(model: LoadedModel, run: Run, rows: Sequence[Sequence[int]], length: int) -> Tensor:
     """Final states [B,T,d] of `rows` padded to T = `length`."""
     # Any token serves as padding: nothing real attends to it.
     padded = [[*row, *[row[-1]] * (length - len(row))] for row in rows]
     ids = torch.tensor(padded, device=model.device)
     body = backbone(model.model)
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = without_cache(model)
     if "position_ids" in inspect.signature(body.forward).parameters:
         start = 0 if run.prefix is None else run.prefix.length
         # Padding may reach beyond the last position that the model knows; no token sees it.
@@ -40,8 +46,6 @@ def states(model: LoadedModel, run: Run, rows: Sequence[Sequence[int]], length: 
         positions = torch.arange(start, start + length, device=model.device).clamp(max=last)
         more["position_ids"] = positions.expand(len(rows), -1)
     with default_dtype_of(model), attending(model.model, run):
-        if "use_cache" in inspect.signature(body.forward).parameters:
-            more["use_cache"] = False
         found: Tensor = body(input_ids=ids, **more)[0]
     return found
 

@@ -8,7 +8,6 @@ Letters: H query heads, G key-value heads, h head width, d model width, T tokens
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,8 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from empirical import norms
 from empirical.architectures import Block, Projection, backbone
-from empirical.attention import Run, attending
+from empirical.attention import Run, attending, to_groups
 from empirical.decoder import LoadedModel, default_dtype_of
+from empirical.forward import without_cache
 from empirical.norms import Norm
 
 
@@ -125,16 +125,11 @@ def read(
             handles.append(block.output.register_forward_pre_hook(leave))
         tokens = torch.tensor([list(ids)], device=model.device)
         with evaluating(model), _own_code(model), torch.no_grad():
-            backbone(model.model)(input_ids=tokens, **_no_cache(model))
+            backbone(model.model)(input_ids=tokens, **without_cache(model))
     finally:
         for handle in handles:
             handle.remove()
     return found
-
-
-def _no_cache(model: LoadedModel) -> dict[str, bool]:
-    takes = inspect.signature(backbone(model.model).forward).parameters
-    return {"use_cache": False} if "use_cache" in takes else {}
 
 
 class _Seen(Exception):
@@ -186,7 +181,7 @@ def ask(model: LoadedModel, blocks: Sequence[Block], reading: Reading, layer: in
         (("query", block.query), ("key", block.key), ("value", block.value))
     }  # fmt: skip
     handed_q, handed_k, handed_v, scaling = run.handed
-    q, (k, v) = handed_q[0].mT, (_groups(x, block.groups) for x in (handed_k, handed_v))
+    q, (k, v) = handed_q[0].mT, (to_groups(x, block.groups)[0].mT for x in (handed_k, handed_v))
     factor = _own_factor(block, parts["query"], q)
     states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
     return Meeting(
@@ -222,11 +217,6 @@ def _keep_both(passed: dict[int, tuple[Tensor, Tensor]], module: Any) -> Any:
 def _heads(projection: Projection, left: Mapping[int, Tensor]) -> Tensor:
     """[heads,h,T] of what its module returned."""
     return projection.of(left[id(projection.module)]).permute(1, 2, 0)
-
-
-def _groups(handed: Tensor, groups: int) -> Tensor:
-    """[1,G',T,h], copies within a group, as [G,h,T]."""
-    return handed[0, :: handed.shape[1] // groups].mT
 
 
 def _own_factor(block: Block, projected: Tensor, handed: Tensor) -> float:

@@ -7,7 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from empirical.errors import UserError
-from empirical.rows import PLAIN, Layout, Row, Split, Task, hold_out, kept, pool_rule, to_row
+from empirical.rows import (
+    PLAIN,
+    Layout,
+    Row,
+    Source,
+    Split,
+    Task,
+    hold_out,
+    kept,
+    pool_rule,
+    to_row,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,33 @@ class GeneratedSource:
 
     def revision(self, task: Task) -> None:
         """None: the rows follow from the seed and the commit."""
+
+
+class ReadOnce:
+    """A source whose rows are read, or drawn, once for all seeds."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._rows: dict[tuple[str, Split], list[Row]] = {}
+
+    def rows(self, task: Task, split: Split) -> list[Row]:
+        """Rows of one split; the caller does not change the list."""
+        key = (task.name, split)
+        if key not in self._rows:
+            self._rows[key] = self.source.rows(task, split)
+        return self._rows[key]
+
+    def published_draw(self, task: Task, seed: int) -> tuple[int, ...] | None:
+        """As the source."""
+        return self.source.published_draw(task, seed)
+
+    def pool(self, task: Task) -> str:
+        """As the source."""
+        return self.source.pool(task)
+
+    def revision(self, task: Task) -> str | None:
+        """As the source."""
+        return self.source.revision(task)
 
 
 def read_rows(file: Path, task: Task, layout: Layout, split: Split) -> list[Row]:

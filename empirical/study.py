@@ -14,6 +14,7 @@ from empirical.models import load
 from empirical.progress import SILENT, Reporter
 from empirical.protocols import Protocol, chosen, get_protocol
 from empirical.settings import Position
+from empirical.sources import ReadOnce
 from empirical.tasks import (
     EVALUATION_LIMIT,
     TASKS,
@@ -122,13 +123,15 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
         protocol.seeds_of(task.name), protocol.rates_of(task.name)
     model = load(request.model, device=request.device, tokenizer=request.tokenizer)
     ready: list[Prepared] = []
+    revisions = {}
     for task in chosen_tasks:
-        source = source_for(task, default)
+        source = ReadOnce(source_for(task, default))
         rates = protocol.rates_of(task.name)
         for seed in protocol.seeds_of(task.name):
             found = prepare(model, task, source, replace(settings, seed=seed, rates=rates))
             ready.append(found)
             _say_what_is_short(found, model, reporter)
+        revisions[task.name] = source.revision(task)
     return Study(
         request=request,
         protocol=protocol,
@@ -139,7 +142,7 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
             t.name: asked
             for t, asked in zip(chosen_tasks, dict.fromkeys(request.tasks or TASKS), strict=True)
         },
-        revisions={t.name: source_for(t, default).revision(t) for t in chosen_tasks},
+        revisions=revisions,
         weights_sha256=provenance.model_sha256(model),
         code_sha256=provenance.code_sha256(),
         commit=provenance.commit(),

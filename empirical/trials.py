@@ -20,7 +20,6 @@ class Trials:
     """A file of (rate, share right) of one cell; gone when its record is written."""
 
     path: Path
-    key: str
     shares: dict[float, float]
 
     @staticmethod
@@ -34,7 +33,7 @@ class Trials:
             }
         except (UserError, ValueError, TypeError):
             found = {}
-        return Trials(path=path, key=key, shares=found)
+        return Trials(path=path, shares=found)
 
     def known(self) -> tuple[tuple[float, float], ...]:
         """(rate, share right; nan: diverged) of every trial."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,16 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers
 
-from empirical import cells, experiments, records
+from empirical import cells, experiments, records, sources
 from empirical.attention import Run
 from empirical.decoder import TokenizerEncoder
 from empirical.errors import UserError
 from empirical.finetune import DivergedError
 from empirical.forward import states
+from empirical.measure import Tally
 from empirical.models import Geometry, LoadedModel, load, random_xglm
 from empirical.settings import Part, Reading, parts, zero_shot
+from empirical.tasks import Row, Split, Task
 from tests._study import dualform, error_line, save_data, save_model
 from tests._tiny import LABELS, WORDS, context, queries, tiny, tokenizer
 
@@ -278,3 +281,46 @@ def test_what_a_kill_left_beside_a_finished_record_is_cleaned_up(
     monkeypatch.undo()
     assert dualform(*args, *more).exit_code == 0
     assert not list(tmp_path.glob("trials-*")) and not (tmp_path / "captures").exists()
+
+
+def test_rows_are_read_once_for_all_seeds(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, seen = sources.FolderSource.rows, []
+
+    def noting(self: sources.FolderSource, task: Task, split: Split) -> list[Row]:
+        seen.append((task.name, split))
+        return honest(self, task, split)
+
+    monkeypatch.setattr(sources.FolderSource, "rows", noting)
+    run(model, data, tmp_path, "--task", "mr", "--k", 4, "--seed", 1, "--seed", 2)
+    assert sorted(seen) == [("mr", "evaluation"), ("mr", "train")]
+
+
+def test_what_is_kept_of_a_batch_does_not_grow_with_widths_or_tokens() -> None:
+    """Of every batch some 10^6 bytes go in; numbers per example and layer stay."""
+
+    def kept(width: int, tokens: int) -> int:
+        tally, g = Tally(0), np.random.default_rng(0)
+        tracemalloc.start()
+        try:
+            for i in range(8):
+                three = [batch(g, width, tokens) for _ in range(3)]
+                tally.add(range(4 * i, 4 * i + 4), *three)
+                del three
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    small, large = kept(16, 4), kept(4096, 512)
+    assert large < small + 10**5 < 3 * 8 * 4 * 2 * 4096 * 4
+
+
+def batch(g: np.random.Generator, width: int, tokens: int) -> Part:
+    return Part(
+        index=(0, 1, 2, 3),
+        labels=np.arange(4) % 2,
+        scores=g.normal(size=(4, 2)).astype(np.float32),
+        h=g.normal(size=(4, 2, width)).astype(np.float32),
+        m=[g.normal(size=(2, 2, tokens)).astype(np.float32) for _ in range(4)],
+    )

@@ -153,3 +153,24 @@ def test_no_records_are_refused(tmp_path):
 def test_tables_load_no_torch():
     code = "import sys, empirical.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_rule_behind_seed_and_rate_and_every_departure_are_said_once(records):
+    made = dataclasses.replace(
+        records[2].provenance, protocol="sound", k_asked=3, limit=9, position="prompt",
+        seed_selection=(),
+    )  # fmt: skip
+    odd = dataclasses.replace(records[2], provenance=made)
+    found = {t.id: " ".join(t.notes) for t in tables.build([odd, record("cb", seed=2)])}
+    assert (
+        "tiny_model|1: protocol sound, rate chosen on training rows, k = 3 asked for, 9 evaluation "
+        "rows at most, recorded at position prompt."
+    ) in found["accuracy"]
+    assert found["accuracy"].count("protocol quick, rate chosen on training rows, seed chosen") == 1
+    assert all("protocol sound" not in n for name, n in found.items() if name != "accuracy")
+    rows = list(csv.DictReader(io.StringIO(tables.to_csv([odd]))))
+    ours = [r for r in rows if r["origin"] == "measured"]
+    assert {(r["protocol"], r["seed"], r["rate"], r["rates_on"]) for r in ours} == {
+        ("sound", "1", "0.01", "training")
+    }
+    assert {r["rates_on"] for r in rows if r["origin"] == "published"} == {""}
