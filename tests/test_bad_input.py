@@ -289,7 +289,8 @@ def test_values_of_check_out_of_range_are_refused(
 
 
 @pytest.mark.parametrize("name", ["random:", "random:9x1x2", "random:7x1x7", "random:8x0x2",
-                                  "random:8x1x0", "random:8x2", "random:350M"])  # fmt: skip
+                                  "random:8x1x0", "random:8x2", "random:350M",
+                                  f"random:8x1x2@{2**63}"])  # fmt: skip
 def test_a_random_model_that_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
     assert "for example random:96x4x4" in refused("check", name, tmp_path / "o")
 

@@ -96,3 +96,13 @@ def test_damaged_captures_are_refused(folder: Path, tmp_path: Path) -> None:
     note = next((tmp_path / "o" / "captures").glob("cell-*.json"))
     note.write_text("{}")
     assert "expected model, task" in error_line(dualform("export", tmp_path / "o"))
+
+
+def test_captures_at_another_position_are_refused(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "o")
+    note = next((tmp_path / "o" / "captures").glob("cell-*.json"))
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"position": "prompt"}))
+    line = error_line(dualform("export", tmp_path / "o", "--out", tmp_path / "x"))
+    assert line.startswith("error: expected captures at the label word for mr, got position prompt")

@@ -161,7 +161,10 @@ def test_the_rule_behind_seed_and_rate_and_every_departure_are_said_once(records
         seed_selection=(),
     )  # fmt: skip
     odd = dataclasses.replace(records[2], provenance=made)
-    found = {t.id: " ".join(t.notes) for t in tables.build([odd, record("cb", seed=2)])}
+    found = {
+        t.id: " ".join(t.notes)
+        for t in tables.build([odd, record("cb", seed=2), record("mr", seed=3)])
+    }
     assert (
         "tiny_model|1: protocol sound, rate chosen on training rows, k = 3 asked for, 9 evaluation "
         "rows at most, recorded at position prompt."
