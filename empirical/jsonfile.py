@@ -56,13 +56,25 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def whole_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`, of bytes."""
+    with _whole(path, "wb") as file:
+        file.write(content)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
     """A text file under a temporary name, which is `path`'s when it is complete."""
+    with _whole(path, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def _whole(path: Path, mode: str, **how: str) -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with open(handle, mode, **how) as file:  # type: ignore[call-overload] # text or binary
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -83,7 +83,7 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reader:
+class Reader:
     """Checks of the parsed JSON; every failure names the file and the place in it."""
 
     path: Path
@@ -240,7 +240,7 @@ def read(path: Path) -> Record:
     Raises:
         UserError: for a missing, truncated or foreign file, or another schema version.
     """
-    return _Reader(path=Path(path)).record(read_object(Path(path)))
+    return Reader(path=Path(path)).record(read_object(Path(path)))
 
 
 def read_all(folder: Path) -> tuple[Record, ...]:

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -51,7 +52,16 @@ def build_model(vocabulary: int, generator: torch.Generator) -> XGLMForCausalLM:
     return model
 
 
-def training_forward(model: XGLMForCausalLM, ids: Tensor) -> Tensor:
+def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention by torch's fused kernel; [B, H, T, h] each."""
+    return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+
+
+def training_forward(
+    model: XGLMForCausalLM,
+    ids: Tensor,
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor] = fused,
+) -> Tensor:
     """Final hidden states [B, T, d] of right-padded `ids` [B, T], with the model's own weights.
 
     The class computes eager attention with a dense mask; right padding needs none but the
@@ -69,7 +79,7 @@ def training_forward(model: XGLMForCausalLM, ids: Tensor) -> Tensor:
             project(normed).view(batch, length, attention.num_heads, -1).transpose(1, 2)
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = attend(query, key, value)
         x = x + attention.out_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
     return cast(Tensor, decoder.layer_norm(x))
