@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -312,6 +312,26 @@ def sim_am(m_a: Sequence[ArrayLike], m_b: Sequence[ArrayLike]) -> Similarity:
         ValueError: for no examples, unequal shapes or entries that are not finite.
     """
     return _over_heads([(a, b) for a, b in _score_blocks(m_a, m_b)])
+
+
+def centred(m: Sequence[ArrayLike]) -> list[Array]:
+    """Scores [L,H,T_i] less their mean over the tokens: what softmax sees of them.
+
+    Raw scores carry a constant of each head that softmax does not see and that a cosine does.
+
+    Raises:
+        ValueError: unless finite, with three axes.
+    """
+    return [x - x.mean(-1, keepdims=True) for (x,) in (_floats(a, ndim=3) for a in m)]
+
+
+def softmaxed(m: Sequence[ArrayLike]) -> list[Array]:
+    """Softmax of scores [L,H,T_i] over the query's own tokens.
+
+    Raises:
+        ValueError: unless finite, with three axes.
+    """
+    return [special.softmax(x, axis=-1) for (x,) in (_floats(a, ndim=3) for a in m)]
 
 
 def sim_am_delta(

@@ -94,10 +94,14 @@ def commit(folder: Path | None = None) -> str | None:
 
 
 def code_sha256() -> str:
-    """SHA-256 over the modules that compute (empirical and dualform), by name."""
+    """SHA-256 over the modules that compute (empirical and dualform), by name.
+
+    What only reads results (the report) is left out.
+    """
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted([*root.glob("empirical/**/*.py"), *root.glob("dualform/**/*.py")]):
+    computing = [*root.glob("empirical/**/*.py"), *root.glob("dualform/**/*.py")]
+    for path in sorted(p for p in computing if root / "empirical/report" not in p.parents):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -45,7 +45,8 @@ class ReaderStage:
     """One step of the curriculum; as `empirical.episodes.Stage`, over families of real texts.
 
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
-    around a single word. `tokens` of a batch. It ends at `threshold` or after `steps` steps.
+    around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
+    a batch. It ends at `threshold` or after `steps` steps.
     """
 
     odds: dict[str, float]
@@ -55,27 +56,35 @@ class ReaderStage:
     tokens: int
     crop: int = 0
     fillers: int = 0
+    pool: int = 0
     threshold: float = 2.0
     steps: int = 0
-    language: float = 0.0
 
 
 _REAL = {"word": 0.1, "book": 0.2, "sentiment": 0.45, "topic": 0.2, "inference": 0.05}
 READER_STAGES = (
-    ReaderStage(odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=4000,
+    ReaderStage(
+        odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=6000, pool=16,
+        threshold=0.9,
+    ),
+    ReaderStage(
+        odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=6000, pool=60,
+        threshold=0.9,
+    ),
+    ReaderStage(odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=6000,
                 threshold=0.9),
-    ReaderStage(odds={"word": 1.0}, trims=(0, 0, 1), classes=3, inputs=(17, 17), tokens=4000,
+    ReaderStage(odds={"word": 1.0}, trims=(0, 0, 1), classes=3, inputs=(17, 17), tokens=6000,
                 threshold=0.85),
-    ReaderStage(odds={"word": 1.0}, trims=(0, 1, 1, 2, 4), classes=3, inputs=(17, 17), tokens=4000,
+    ReaderStage(odds={"word": 1.0}, trims=(0, 1, 1, 2, 4), classes=3, inputs=(17, 17), tokens=6000,
                 threshold=0.85),
-    ReaderStage(odds={"word": 1.0}, trims=(1, 4, FULL), classes=3, inputs=(17, 17), tokens=4000,
+    ReaderStage(odds={"word": 1.0}, trims=(1, 4, FULL), classes=3, inputs=(17, 17), tokens=6000,
                 threshold=0.85),
     ReaderStage(odds={"word": 0.5, "sentiment": 0.25, "topic": 0.25}, trims=(2, FULL, FULL),
                 classes=3, inputs=(12, 24), tokens=5000, crop=16, fillers=3, steps=800),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=24,
-                fillers=6, steps=1400, language=0.1),
+                fillers=6, steps=1400),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=10,
-                steps=1200, language=0.1),
+                steps=1200),
 )  # fmt: skip
 
 
@@ -230,11 +239,15 @@ class ReaderEpisodes:
         rng = self.rng
         names = FAMILIES.get(family) or tuple(self.forms)
         name = names[int(rng.integers(len(names)))]
-        words = [self.labels[int(i)] for i in rng.permutation(len(self.labels))]
+        pool = min(stage.pool or len(self.labels), len(self.labels))
+        words = [self.labels[int(i)] for i in rng.permutation(pool)]
         own = family in FAMILIES and rng.random() < OWN_WORDS
         if own:
             words = [self._one(word) for word in TASKS[name].labels]
-        every = {"word": self.words, "book": range(len(self.books))}.get(family)
+        every = {
+            "word": self.words[:: max(1, len(self.words) // (stage.pool or len(self.words)))],
+            "book": range(len(self.books)),
+        }.get(family)
         every = range(len(TASKS[name].labels)) if every is None else every
         count = int(rng.integers(2, max(2, min(stage.classes, len(every))) + 1))
         classes = [int(every[int(i)]) for i in rng.choice(len(every), size=count, replace=False)]
@@ -281,6 +294,13 @@ class ReaderEpisodes:
             ids.append([*prompt, word])
             targets.append([*[IGNORED] * len(prompt), word])
         return padded(ids, PAD), padded(targets, IGNORED)
+
+    def repeated(self, rows: int, length: int) -> Tensor:
+        """Random words, and the same once more: ids [rows,1+2 length], BOS first."""
+        pool = np.array([*self.words, *self.labels])
+        drawn = self.rng.choice(pool, size=(rows, length))
+        first = np.full((rows, 1), BOS)
+        return torch.tensor(np.concatenate([first, drawn, drawn], axis=1))
 
     def prose(self, rows: int, length: int) -> Tensor:
         """Windows of the books: ids [rows,length], BOS first."""

@@ -2,11 +2,12 @@
 
 `python -m empirical.train_reader --data DIR --out DIR [--seed S] [--threads T]`. DIR holds the
 tasks and `corpus/` (books and meta.json). The curriculum (`empirical.reader_episodes`): single
-words as classes, under longer and longer templates; then words among words, and real rows cut
-short; then whole rows of sentiment, topic and inference tasks and sentences of books, all with
-re-assigned label words. Beside the episodes every step reads single rows under their own labels and
-windows of books. One task family (subjectivity) is never read. A checkpoint is written every 50
-steps; an interrupted run goes on from it to the same bytes.
+words as classes, under longer and longer templates, and random words read twice over, which teaches
+to look up what came before; then words among words, and real rows cut short; then whole rows of
+sentiment, topic and inference tasks and sentences of books, all with re-assigned label words. From
+the first real rows on, every step also reads single rows under their own labels and windows of
+books. One task family (subjectivity) is never read. A checkpoint is written every 50 steps; an
+interrupted run goes on from it to the same bytes.
 """
 
 from __future__ import annotations
@@ -113,6 +114,14 @@ def _on_labels(run: Run, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, 
     return run.model.lm_head(states[at]), goal[at], at
 
 
+def _repeated(run: Run, ids: Tensor) -> Tensor:
+    """Loss on what is read for the second time: ids [B,1+2 length]."""
+    half = ids.shape[1] // 2
+    last = training_forward(run.model, ids[:, :-1], attend)[:, half:]
+    logits = run.model.lm_head(last).float()
+    return F.cross_entropy(logits.flatten(0, 1), ids[:, half + 1 :].flatten())
+
+
 def _losses(run: Run, recipe: Recipe) -> tuple[dict[str, Tensor], tuple[str, float] | None]:
     """The parts of the loss, and (family, accuracy on late targets) where there are any."""
     stage = run.stage
@@ -123,6 +132,9 @@ def _losses(run: Run, recipe: Recipe) -> tuple[dict[str, Tensor], tuple[str, flo
     right = None
     if hard.any():
         right = family, (logits.argmax(-1) == goal)[hard].float().mean().item()
+    if set(stage.odds) == {"word"}:
+        parts["repeated"] = _repeated(run, run.episodes.repeated(24, 33))
+        return parts, right
     own, own_goal, _ = _on_labels(run, *run.episodes.direct(32, stage.crop))
     parts["direct"] = recipe.direct * F.cross_entropy(own.float(), own_goal)
     text = run.episodes.prose(6, 129)

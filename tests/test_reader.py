@@ -1,0 +1,178 @@
+"""What the reader's training may read, and how its episodes are laid out; on made-up rows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from empirical.episodes import BOS, EOS, IGNORED
+from empirical.errors import UserError
+from empirical.prompts import query
+from empirical.reader_episodes import (
+    FAMILIES,
+    HELD_OUT,
+    READER_STAGES,
+    SEEDS,
+    ReaderEpisodes,
+    Texts,
+    build_tokenizer,
+    kept_apart,
+    read_texts,
+)
+from empirical.tasks import TASKS, FolderSource
+from empirical.train_reader import Recipe, attend, train
+
+WORDS = "apple river stone cloud tiger lemon piano chair".split()
+
+
+def row(task: str, i: int) -> dict[str, object]:
+    text = f"{task} {WORDS[i % 8]} {WORDS[(i // 8) % 8]} number {i}"
+    label = i % len(TASKS[task].labels)
+    if task == "cb":
+        return {"premise": text + ".", "hypothesis": f"it is {WORDS[i % 8]}", "label": label}
+    return {"text": text, "label": label}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for task in TASKS:
+        (folder / task).mkdir()
+        count = 150 if task == "cb" else 1200
+        lines = [json.dumps(row(task, i)) for i in range(count)]
+        (folder / task / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "corpus").mkdir()
+    listed = {}
+    for name, split in (("one.txt", "train"), ("two.txt", "train"), ("kept.txt", "validation")):
+        rng = np.random.default_rng(len(listed))
+        sentences = [
+            f"The {name[0]} {WORDS[int(a)]} and the {WORDS[int(b)]} went down to the river."
+            for a, b in rng.integers(8, size=(400, 2))
+        ]
+        (folder / "corpus" / name).write_text("\n".join(sentences), encoding="utf-8")
+        listed[name] = {"split": split}
+    (folder / "corpus" / "meta.json").write_text(json.dumps({"files": listed}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def episodes(data: Path) -> ReaderEpisodes:
+    texts = read_texts(data)
+    return ReaderEpisodes(texts, build_tokenizer(texts))
+
+
+def test_nothing_of_the_held_out_task_or_of_the_study_is_read(data: Path) -> None:
+    texts = read_texts(data)
+    read = {name for names in FAMILIES.values() for name in names}
+    assert set(texts.rows) == read == set(TASKS) - set(HELD_OUT) and "kept.txt" not in texts.books
+    assert not any("subj" in line for line in texts.all_text())
+    source = FolderSource(path=data)
+    for name in read:
+        train_rows = source.rows(TASKS[name], "train")
+        apart = kept_apart(source, TASKS[name], train_rows)
+        shown = {i for s in SEEDS for i in np.random.default_rng(s).permutation(len(train_rows))[
+            : TASKS[name].k]}  # fmt: skip
+        assert shown <= apart
+        held = [train_rows[i] for i in apart]
+        assert not any(r in texts.rows[name] for r in held)
+        assert len(texts.rows[name]) + len(apart) == len(train_rows)
+
+
+def test_a_prompt_is_laid_out_as_the_study_does(episodes: ReaderEpisodes, data: Path) -> None:
+    texts = read_texts(data)
+    for name, form in episodes.forms.items():
+        bodies = episodes.bodies[name]
+        first = texts.rows[name][0]
+        prompt = query(episodes.encoder, TASKS[name], first).prompt
+        assert (*form.head, *bodies[first.label][0], *form.tail) == prompt
+
+
+@pytest.mark.parametrize("stage", READER_STAGES)
+def test_a_target_is_a_label_whose_class_was_shown_before(
+    episodes: ReaderEpisodes, stage: object
+) -> None:
+    for family in stage.odds:  # type: ignore[attr-defined] # a stage
+        episodes.rng = np.random.default_rng(5)
+        ids, targets, late = episodes.episode(stage, family, 12)  # type: ignore[arg-type] # as above
+        assert ids[0] == BOS and ids[-1] == EOS and len(ids) == len(targets) == len(late)
+        ends = [i for i, t in enumerate(ids) if t == EOS]
+        assert len(ends) == 12
+        for i, goal in enumerate(targets):
+            if goal != IGNORED:
+                assert i + 1 in ends and ids[i] == goal
+        assert all(a in (b, IGNORED) for a, b in zip(late, targets, strict=True))
+
+
+def test_the_same_draws_give_the_same_batch(episodes: ReaderEpisodes) -> None:
+    found = []
+    for seed in (1, 1, 2):
+        episodes.rng = np.random.default_rng(seed)
+        found.append(episodes.batch(READER_STAGES[-1])[1])
+    assert torch.equal(found[0], found[1])
+    assert found[0].shape != found[2].shape or not torch.equal(found[0], found[2])
+
+
+def test_words_read_twice_are_the_same_twice(episodes: ReaderEpisodes) -> None:
+    found = episodes.repeated(3, 7)
+    assert found.shape == (3, 15) and (found[:, 0] == BOS).all()
+    assert torch.equal(found[:, 1:8], found[:, 8:]) and len(set(found[0, 1:8].tolist())) > 2
+
+
+def test_attention_of_short_rows_equals_that_of_long_ones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 2, 160, 8, generator=generator) for _ in range(3))
+    long = attend(q, k, v)
+    short = attend(q[:, :, :40], k[:, :, :40], v[:, :, :40])
+    # Causal: the first tokens do not see the rest. Float32, weights of 40 terms that sum to 1.
+    assert (long[:, :, :40] - short).abs().max() < 64 * 2.0**-24 * v.abs().max()
+    assert (long[:, :, 40:80] - short).abs().max() > 1e-2
+
+
+def test_a_stopped_training_goes_on_to_the_same_bytes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from empirical import train_reader
+
+    stages = (
+        replace(READER_STAGES[0], tokens=200, steps=2),
+        replace(READER_STAGES[-1], tokens=200, inputs=(4, 5), steps=2),
+    )
+    monkeypatch.setattr(train_reader, "READER_STAGES", stages)
+    monkeypatch.setattr(train_reader, "EVERY", 1)
+    recipe = Recipe(seed=0, rate=1e-3, direct=0.5, prose=0.1)
+    train(data, tmp_path / "whole", recipe)
+    real, calls = train_reader._step, []
+
+    def stopping(run, made):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(run, made)
+
+    monkeypatch.setattr(train_reader, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "stopped", recipe)
+    monkeypatch.setattr(train_reader, "_step", real)
+    train(data, tmp_path / "stopped", recipe)
+    for name in ("model.safetensors", "recipe.json", "tokenizer.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (
+            tmp_path / "stopped" / name
+        ).read_bytes(), name
+
+
+def test_a_folder_without_books_is_refused(data: Path, tmp_path: Path) -> None:
+    for task in TASKS:
+        (tmp_path / task).symlink_to(data / task)
+    with pytest.raises(UserError, match="expected a list of books"):
+        read_texts(tmp_path)
+
+
+def test_a_label_word_of_several_tokens_is_refused(data: Path) -> None:
+    texts = read_texts(data)
+    tokenizer = build_tokenizer(Texts(rows=texts.rows, books=texts.books))
+    with pytest.raises(UserError, match="expected one token for the label word"):
+        ReaderEpisodes(texts, tokenizer)._one("unheardofword")
