@@ -1,8 +1,10 @@
-"""What the embedded GPT learned, on held-out generated examples.
+"""What a GPT that we train learned: in-context answers under re-assigned label words.
 
-`python -m empirical.evaluate_embedded [--model DIR] --out FILE [--seed S]`. Label words are
-re-assigned at random, so that zero-shot answers can only be at chance; in-context answers must be
-read from k demonstrations. Every draw comes from the seed; training draws come from other streams.
+`python -m empirical.evaluate_embedded [--model DIR] [--data DIR] --out FILE [--seed S]`. Label
+words are re-assigned at random, so that zero-shot answers can only be at chance; in-context answers must
+be read from k demonstrations. Every draw comes from the seed. Rows are generated (training draws
+come from other streams), or those of a folder: evaluation rows, and as demonstrations the training
+rows that the reader's training leaves out (`reader_episodes.kept_apart`).
 """
 
 from __future__ import annotations
@@ -20,8 +22,17 @@ from empirical.episodes import LABEL_WORDS
 from empirical.metrics import Proportion
 from empirical.models import LoadedModel, load
 from empirical.prompts import label_tokens, pack, query
+from empirical.reader_episodes import HELD_OUT, kept_apart
 from empirical.settings import in_context, zero_shot
-from empirical.tasks import TASKS, GeneratedSource, Task, shuffled
+from empirical.tasks import (
+    TASKS,
+    FolderSource,
+    GeneratedSource,
+    Row,
+    Task,
+    evaluation,
+    shuffled,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +57,27 @@ def reassigned(task: Task, generator: np.random.Generator) -> Task:
     return replace(task, labels=tuple(LABEL_WORDS[int(i)] for i in drawn))
 
 
+def held_out_rows(task: Task, n: int, seed: int, data: Path | None) -> tuple[list[Row], list[Row]]:
+    """Rows to show and at most `n` rows to ask, none of which was trained on."""
+    if data is None:
+        source = GeneratedSource(seed=seed, evaluation_rows=n)
+        return source.rows(task, "train"), source.rows(task, "evaluation")
+    folder = FolderSource(path=data)
+    train = folder.rows(task, "train")
+    if task.name not in HELD_OUT:
+        apart = kept_apart(folder, task, train)
+        train = [train[i] for i in sorted(apart)]
+    return train, evaluation(folder.rows(task, "evaluation"), n)
+
+
 def evaluate_task(
-    model: LoadedModel, task: Task, k: int, n: int, assignments: int, seed: int
+    model: LoadedModel,
+    task: Task,
+    k: int,
+    n: int,
+    assignments: int,
+    seed: int,
+    data: Path | None = None,
 ) -> Reassigned:
     """`n` held-out examples in all, spread over `assignments` draws of label words and of the
     k demonstrations.
@@ -57,8 +87,7 @@ def evaluate_task(
     """
     if n % assignments:
         raise ValueError(f"expected n to be a multiple of {assignments}, got {n}")
-    source = GeneratedSource(seed=seed, evaluation_rows=n)
-    train, rows = source.rows(task, "train"), source.rows(task, "evaluation")
+    train, rows = held_out_rows(task, n, seed, data)
     right: dict[str, list[bool]] = {"zsl": [], "icl": []}
     each = []
     generator = np.random.default_rng((seed, list(TASKS).index(task.name)))
@@ -87,6 +116,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="embedded")
+    parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--k", type=int, default=16)
@@ -94,17 +124,20 @@ def main() -> None:
     parser.add_argument("--assignments", type=int, default=50)
     options = parser.parse_args()
     model = load(options.model)
+    named = "" if options.model == "embedded" else f" --model {Path(options.model).name}"
+    named += "" if options.data is None else f" --data {options.data.name}"
     rows = []
     for task in TASKS.values():
         row = evaluate_task(
-            model, task, options.k, options.examples, options.assignments, options.seed
-        )
+            model, task, options.k, options.examples, options.assignments, options.seed,
+            options.data,
+        )  # fmt: skip
         rows.append(row)
         print(f"{row.task}: chance {100 / row.classes:.1f}, zero-shot {row.zero_shot.value:.1f}, "
               f"in-context {row.in_context.value:.1f}", flush=True)  # fmt: skip
     out = {
-        "command": f"python -m empirical.evaluate_embedded --seed {options.seed} --k {options.k} "
-        f"--examples {options.examples} --assignments {options.assignments}",
+        "command": f"python -m empirical.evaluate_embedded{named} --seed {options.seed} "
+        f"--k {options.k} --examples {options.examples} --assignments {options.assignments}",
         "weights_sha256": provenance.weights_sha256(model.model),
         "versions": provenance.versions(),
         "label_words": "re-assigned at random",

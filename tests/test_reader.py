@@ -176,3 +176,15 @@ def test_a_label_word_of_several_tokens_is_refused(data: Path) -> None:
     tokenizer = build_tokenizer(Texts(rows=texts.rows, books=texts.books))
     with pytest.raises(UserError, match="expected one token for the label word"):
         ReaderEpisodes(texts, tokenizer)._one("unheardofword")
+
+
+def test_what_is_evaluated_on_was_never_read(data: Path) -> None:
+    from empirical.evaluate_embedded import held_out_rows
+
+    texts = read_texts(data)
+    (data / "sst2" / "validation.jsonl").write_text(
+        "\n".join(json.dumps(row("sst2", 5000 + i)) for i in range(30)), encoding="utf-8"
+    )
+    shown, asked = held_out_rows(TASKS["sst2"], 20, 0, data)
+    assert len(asked) == 20 and len(shown) >= TASKS["sst2"].k
+    assert not any(r in texts.rows["sst2"] for r in (*shown, *asked))
