@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: setup test reproduce lint deep third-party identities clean
+.PHONY: setup test reproduce study lint deep third-party identities clean
 
 setup: $(VENV)/.ready
 
@@ -25,6 +25,12 @@ test: lint
 
 reproduce: setup
 	$(BIN)/dualform reproduce --out results
+
+# The longer sibling: three seeds, 36 rates, every control, the calibration and the report.
+study: setup
+	$(BIN)/dualform calibrate --out results-study
+	$(BIN)/dualform reproduce --protocol sound --control all --out results-study
+	$(BIN)/dualform report results-study
 
 # A million drawn cases of every statement and variant; `--device cuda` by hand where there is one.
 deep: setup

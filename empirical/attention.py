@@ -47,12 +47,22 @@ class Watch(Protocol):
 
 
 class Run:
-    """One way to run a model: with or without a context in front, watched or not."""
+    """One way to run a model: with or without a context in front, watched or not.
+
+    `shift` is added to every position that the model is told.
+    """
 
     def __init__(
-        self, blocks: Sequence[Block], prefix: Prefix | None = None, watch: Watch | None = None
-    ) -> None:
+        self, blocks: Sequence[Block], prefix: Prefix | None = None, watch: Watch | None = None,
+        shift: int = 0,
+    ) -> None:  # fmt: skip
         self.blocks, self.prefix, self.watch = tuple(blocks), prefix, watch
+        self.shift = shift
+
+    @property
+    def start(self) -> int:
+        """The position of the first token of a pass."""
+        return self.shift + (0 if self.prefix is None else self.prefix.length)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,

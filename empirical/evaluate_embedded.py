@@ -1,10 +1,10 @@
 """What a GPT that we train learned: in-context answers under re-assigned label words.
 
 `python -m empirical.evaluate_embedded [--model DIR] [--data DIR] --out FILE [--seed S]`. Label
-words are re-assigned at random, so that zero-shot answers can only be at chance; in-context answers must
-be read from k demonstrations. Every draw comes from the seed. Rows are generated (training draws
-come from other streams), or those of a folder: evaluation rows, and as demonstrations the training
-rows that the reader's training leaves out (`reader_episodes.kept_apart`).
+words are re-assigned at random, so that zero-shot answers can only be at chance; in-context answers
+must be read from k demonstrations. Every draw comes from the seed. Rows are generated (training
+draws come from other streams), or those of a folder: evaluation rows, and as demonstrations the
+training rows that the reader's training leaves out (`reader_episodes.kept_apart`).
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def loss(model: LoadedModel, tokens: Sequence[int], run: Run | None = None) -> T
     return torch.nn.functional.cross_entropy(out, torch.tensor(tokens[1:], device=out.device))
 
 
-def _check(trained: Sequence[Tensor], rate: float) -> None:
+def check_trainable(trained: Sequence[Tensor], rate: float) -> None:
     """Refuse what cannot be finetuned.
 
     Raises:
@@ -138,6 +138,26 @@ def _descend(
 
 
 @contextmanager
+def restoring(model: LoadedModel, moving: Sequence[Trained]) -> Iterator[None]:
+    """On leaving, the values of `moving` and every `requires_grad` flag are put back bit for bit.
+
+    Gradients are wanted of nothing while inside, unless the body asks.
+    """
+    before = [t.part().clone() for t in moving]
+    flags = [(p, p.requires_grad) for p in model.model.parameters()]
+    try:
+        for p, _ in flags:
+            p.requires_grad_(False)
+        yield
+    finally:
+        with torch.no_grad():
+            for t, old in zip(moving, before, strict=True):
+                t.put(old)
+        for p, flag in flags:
+            p.requires_grad_(flag)
+
+
+@contextmanager
 def finetuned(
     model: LoadedModel,
     examples: Sequence[Sequence[int]],
@@ -158,21 +178,11 @@ def finetuned(
     if not examples:
         raise UserError("expected at least one example to finetune on, got none; pass some")
     moving = trained(model)
-    _check([t.parameter for t in moving], rate)
-    before = [t.part().clone() for t in moving]
-    flags = [(p, p.requires_grad) for p in model.model.parameters()]
-    try:
-        for p, _ in flags:
-            p.requires_grad_(False)
+    check_trainable([t.parameter for t in moving], rate)
+    with restoring(model, moving):
         for t in moving:
             t.parameter.requires_grad_(True)
         losses = _descend(model, moving, examples, rate, advance, watch)
         for t in moving:
             t.parameter.requires_grad_(False)
         yield losses
-    finally:
-        with torch.no_grad():
-            for t, old in zip(moving, before, strict=True):
-                t.put(old)
-        for p, flag in flags:
-            p.requires_grad_(flag)

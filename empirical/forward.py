@@ -32,6 +32,12 @@ def without_cache(model: LoadedModel) -> dict[str, Any]:
     return {"use_cache": False} if "use_cache" in takes else {}
 
 
+def takes_positions(model: LoadedModel) -> bool:
+    """Whether the model can be told where its tokens are; with ALiBi it sees distances alone."""
+    told = "position_ids" in inspect.signature(backbone(model.model).forward).parameters
+    return told and all(block.position_bias is None for block in model.blocks)
+
+
 def states(model: LoadedModel, run: Run, rows: Sequence[Sequence[int]], length: int) -> Tensor:
     """Final states [B,T,d] of `rows` padded to T = `length`."""
     # Any token serves as padding: nothing real attends to it.
@@ -40,10 +46,9 @@ def states(model: LoadedModel, run: Run, rows: Sequence[Sequence[int]], length: 
     body = backbone(model.model)
     more: dict[str, Any] = without_cache(model)
     if "position_ids" in inspect.signature(body.forward).parameters:
-        start = 0 if run.prefix is None else run.prefix.length
         # Padding may reach beyond the last position that the model knows; no token sees it.
         last = model.max_length - 1
-        positions = torch.arange(start, start + length, device=model.device).clamp(max=last)
+        positions = torch.arange(run.start, run.start + length, device=model.device).clamp(max=last)
         more["position_ids"] = positions.expand(len(rows), -1)
     with default_dtype_of(model), attending(model.model, run):
         found: Tensor = body(input_ids=ids, **more)[0]

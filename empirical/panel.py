@@ -28,6 +28,7 @@ RANKS = (
     "kendall", "kendall_examples", "kendall_random", "kendall_examples_random", "kendall_lengths",
 )  # fmt: skip
 LEVEL, RESAMPLES = 0.95, 1000
+DIGITS = 5  # of the ends of an interval, far below its own error over resamples
 LAYERS = 11  # stream of draws, beside those of `measure`
 
 
@@ -128,4 +129,4 @@ def _interval(found: Similarity, layer: int, g: np.random.Generator) -> tuple[Nu
         (x,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, batch=200,
         method="percentile", rng=g,
     ).confidence_interval  # fmt: skip
-    return float(ends.low), float(ends.high)
+    return round(float(ends.low), DIGITS), round(float(ends.high), DIGITS)

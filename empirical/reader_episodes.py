@@ -46,7 +46,7 @@ class ReaderStage:
 
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
     around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
-    a batch. It ends at `threshold` or after `steps` steps.
+    a batch; `rate` times the recipe's. It ends at `threshold` or after `steps` steps.
     """
 
     odds: dict[str, float]
@@ -59,9 +59,11 @@ class ReaderStage:
     pool: int = 0
     threshold: float = 2.0
     steps: int = 0
+    rate: float = 1.0
 
 
-_REAL = {"word": 0.1, "book": 0.2, "sentiment": 0.45, "topic": 0.2, "inference": 0.05}
+_FIRST = {"word": 0.5, "book": 0.1, "sentiment": 0.25, "topic": 0.15}
+_REAL = {"word": 0.2, "book": 0.15, "sentiment": 0.4, "topic": 0.2, "inference": 0.05}
 READER_STAGES = (
     ReaderStage(
         odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=6000, pool=16,
@@ -79,12 +81,16 @@ READER_STAGES = (
                 threshold=0.85),
     ReaderStage(odds={"word": 1.0}, trims=(1, 4, FULL), classes=3, inputs=(17, 17), tokens=6000,
                 threshold=0.85),
-    ReaderStage(odds={"word": 0.5, "sentiment": 0.25, "topic": 0.25}, trims=(2, FULL, FULL),
-                classes=3, inputs=(12, 24), tokens=5000, crop=16, fillers=3, steps=800),
+    ReaderStage(odds={"word": 1.0}, trims=(2, FULL, FULL), classes=3, inputs=(17, 17), tokens=6000,
+                fillers=1, threshold=0.8),
+    ReaderStage(odds={"word": 1.0}, trims=(FULL,), classes=3, inputs=(17, 17), tokens=6000,
+                fillers=3, threshold=0.75),
+    ReaderStage(odds=_FIRST, trims=(FULL,), classes=3, inputs=(12, 24), tokens=5000, crop=16,
+                fillers=3, steps=500, rate=0.5),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=24,
-                fillers=6, steps=1400),
-    ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=10,
-                steps=1200),
+                fillers=5, steps=700, rate=0.5),
+    ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=6,
+                steps=600, rate=0.5),
 )  # fmt: skip
 
 

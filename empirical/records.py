@@ -220,12 +220,13 @@ def write(record: Record, folder: Path, seconds: Mapping[str, float] | None = No
     path = Path(folder) / f"{name}.json"
     write_text(path, dumps(record))
     if seconds is not None:
-        _note_seconds(Path(folder) / TIMING, name, seconds)
+        note_seconds(folder, name, seconds)
     return path
 
 
-def _note_seconds(timing: Path, name: str, seconds: Mapping[str, float]) -> None:
-    """Add to a file of timings; a damaged one is begun anew, since no result depends on it."""
+def note_seconds(folder: Path, name: str, seconds: Mapping[str, float]) -> None:
+    """Add to the file of timings; a damaged one is begun anew, since no result depends on it."""
+    timing = Path(folder) / TIMING
     try:
         known = read_object(timing)
     except UserError:

@@ -28,6 +28,7 @@ from empirical.forward import (
     padded_length,
     read_context,
     states,
+    takes_positions,
     token_log_probabilities,
 )
 from empirical.progress import Advance, ignore
@@ -142,6 +143,24 @@ def check_inputs(
         )
 
 
+def check_shift(model: LoadedModel, context: Sequence[int], shift: int) -> None:
+    """Refuse positions that nothing can be read at.
+
+    Raises:
+        UserError: for a negative shift, one behind a context, or a model that takes no positions.
+    """
+    if shift < 0 or (shift and context):
+        raise UserError(
+            f"expected a shift of 0 or more, and 0 behind a context, got {shift} and "
+            f"{len(context)} tokens; a context already moves its queries"
+        )
+    if shift and not takes_positions(model):
+        raise UserError(
+            f"expected a model whose positions can be shifted, got {model.name}; ALiBi and "
+            "relative positions see distances only, so leave the shift away"
+        )
+
+
 def batches(queries: Sequence[Query], reading: Reading) -> list[tuple[int, ...]]:
     """Places of the queries of each batch: of one padded length, in order of length and place."""
     order = sorted(range(len(queries)), key=lambda i: reading.length(queries[i]))
@@ -160,22 +179,26 @@ def parts(
     context: Sequence[int] = (),
     advance: Advance = ignore,
     skip: int = 0,
+    shift: int = 0,
 ) -> Iterator[Part]:
     """Score and record batch after batch, the first `skip` of them left out.
 
     An empty `context` stands for BOS inside the sequence; else it is read once (BOS first), and
-    shared by all queries.
+    shared by all queries. `shift` is the position of that BOS: with T_c - 1 every token of a query
+    is where it is behind a context of T_c tokens.
 
     Raises:
-        UserError: as `check_inputs`; `DivergedError` where states are not finite.
+        UserError: as `check_inputs` and `check_shift`; `DivergedError` where states are not finite.
     """
-    check_inputs(model, queries, reading, max(len(context), 1))
+    check_shift(model, context, shift)
+    check_inputs(model, queries, reading, shift + max(len(context), 1))
     blocks = model.blocks
     with torch.no_grad(), capture(blocks) if reading.record else nullcontext() as recorder:
         groups = batches(queries, reading)[skip:]
         prefix = read_context(model, context) if context and groups else None
         reader = _Reader(model=model, reading=reading, recorder=recorder,
-                         quiet=Run(blocks, prefix), watched=Run(blocks, prefix, recorder),
+                         quiet=Run(blocks, prefix, shift=shift),
+                         watched=Run(blocks, prefix, recorder, shift),
                          lead=() if context else (model.encoder.bos,))  # fmt: skip
         for index in groups:
             yield reader.read([queries[i] for i in index], index)

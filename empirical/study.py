@@ -34,7 +34,8 @@ class Request:
 
     `tasks` empty: all six. `seeds` and `rates` None: the protocol's. `k` None: the paper's. `limit`
     None: the paper's. `command` is the name of the command that asks. `keep_captures`: leave what
-    the three settings recorded in the folder, for `export`.
+    the three settings recorded in the folder, for `export`. `controls`: names of the catalogue
+    (`empirical.controls`).
     """
 
     command: str
@@ -53,6 +54,7 @@ class Request:
     device: str = "cpu"
     checks: bool = True
     shard: tuple[int, int] = (1, 1)
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,11 @@ class Study:
         """The first seed of every task."""
         first = {ready.task.name: ready for ready in reversed(self.cells)}
         return tuple(first[name] for name in dict.fromkeys(r.task.name for r in self.cells))
+
+    @property
+    def control_options(self) -> tuple[str, ...]:
+        """The options that switch the controls of this run on."""
+        return tuple(text for name in self.request.controls for text in ("--control", name))
 
 
 def source_of(data: str | None) -> Source:

@@ -86,6 +86,7 @@ class Recipe:
     rate: float
     direct: float
     prose: float
+    repeated: float
 
 
 @dataclass(kw_only=True)
@@ -132,8 +133,10 @@ def _losses(run: Run, recipe: Recipe) -> tuple[dict[str, Tensor], tuple[str, flo
     right = None
     if hard.any():
         right = family, (logits.argmax(-1) == goal)[hard].float().mean().item()
-    if set(stage.odds) == {"word"}:
-        parts["repeated"] = _repeated(run, run.episodes.repeated(24, 33))
+    words_alone = set(stage.odds) == {"word"}
+    share = 1.0 if words_alone else recipe.repeated
+    parts["repeated"] = share * _repeated(run, run.episodes.repeated(24, 33))
+    if words_alone:
         return parts, right
     own, own_goal, _ = _on_labels(run, *run.episodes.direct(32, stage.crop))
     parts["direct"] = recipe.direct * F.cross_entropy(own.float(), own_goal)
@@ -158,7 +161,7 @@ def _step(run: Run, recipe: Recipe) -> dict[str, float]:
     last = int(run.state["stage"]) == len(READER_STAGES) - 1
     decay = 1.0 - within / stage.steps if last else 1.0
     for group in run.optimiser.param_groups:
-        group["lr"] = recipe.rate * min(1.0, (step + 1) / 200) * max(decay, 0.02)
+        group["lr"] = recipe.rate * stage.rate * min(1.0, (step + 1) / 200) * max(decay, 0.02)
     run.optimiser.step()
     if right is not None:
         family, share = right
@@ -247,12 +250,14 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--direct", type=float, default=0.5)
     parser.add_argument("--prose", type=float, default=0.1)
+    parser.add_argument("--repeated", type=float, default=0.2)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = Recipe(
-        seed=options.seed, rate=options.rate, direct=options.direct, prose=options.prose
-    )
+        seed=options.seed, rate=options.rate, direct=options.direct, prose=options.prose,
+        repeated=options.repeated,
+    )  # fmt: skip
     train(options.data, options.out, recipe)
 
 

@@ -143,7 +143,7 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(
     )
     monkeypatch.setattr(train_reader, "READER_STAGES", stages)
     monkeypatch.setattr(train_reader, "EVERY", 1)
-    recipe = Recipe(seed=0, rate=1e-3, direct=0.5, prose=0.1)
+    recipe = Recipe(seed=0, rate=1e-3, direct=0.5, prose=0.1, repeated=0.2)
     train(data, tmp_path / "whole", recipe)
     real, calls = train_reader._step, []
 
