@@ -374,13 +374,24 @@ def reproduce(
     keep_captures: Annotated[
         bool, typer.Option(help="Leave what the settings recorded in OUT/captures, for `export`.")
     ] = False,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A control to run beside every cell (`dualform controls` lists them), or `all`. "
+            "Repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Prove, check every layer and head, run ZSL, ICL and FT on every task, write the tables.
 
     Run again with the same settings, it takes finished results from the folder. What was made with
     other settings, or is damaged, is computed again and replaced.
     """
+    from empirical.controls import chosen_controls
+
     grid = None if rates is None else options.rates(rates)
+    controls = chosen_controls(control or ())
     by_list, where = options.draw(draw), options.position(position)
     reporter = _reporter(threads)
     from empirical import tables
@@ -392,7 +403,7 @@ def reproduce(
         tasks=tuple(tasks or ()), protocol=protocol, seeds=options.each_once(seeds),
         k=k, limit=limit, rates=grid, published_draw=by_list, position=where,
         keep_captures=keep_captures, device=options.device(device), checks=checks,
-        shard=options.shard(shard),
+        shard=options.shard(shard), controls=controls,
     )  # fmt: skip
     study = open_study(request, reporter)
     folder = _writable(out)
@@ -404,11 +415,29 @@ def reproduce(
             if value["refusal"] is not None:
                 raise Refused(f"{value['task']}: {value['refusal']}")
     made = run_cells(study, folder, reporter)
+    if controls:
+        from empirical.controlled import run_controls
+
+        run_controls(study, made, folder, reporter)
     if shard is not None:
         reporter.say(f"shard {shard} is done: {len(made)} records in {folder}")
         return
     for shown in tables.write_all(made, folder):
         reporter.console.print(shown)
+
+
+@app.command(name="controls")
+def list_controls() -> None:
+    """List the controls that `reproduce --control NAME` can run, and what each asks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from empirical.controls import CONTROLS
+
+    table = Table("control", "replaces", "question")
+    for c in CONTROLS.values():
+        table.add_row(c.name, c.kind, c.question)
+    Console().print(table)
 
 
 @app.command()
@@ -454,17 +483,28 @@ def convert(
 
 
 @app.command()
+def calibrate(out: Out = Path("results"), seed: Seed = 0, threads: Threads = 1) -> None:
+    """Read models whose answer is known: the instrument's calibration, into OUT."""
+    reporter = _reporter(threads)
+    from empirical.calibration import run_calibration
+
+    for line in run_calibration(_writable(out), seed, reporter):
+        reporter.say(line)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A results folder of `reproduce`.")],
 ) -> None:
-    """Build the tables again from the records of a results folder alone."""
+    """Build page, tables and figures again from the records of a results folder alone."""
     from rich.console import Console
 
-    from empirical import records, tables
+    from empirical.display import TerminalReporter
+    from empirical.report import write_report
 
     console = Console()
-    for shown in tables.write_all(records.read_all(folder), folder):
-        console.print(shown)
+    for path in write_report(folder, TerminalReporter(console)):
+        console.print(str(path), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ class ReaderStage:
 
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
     around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
-    a batch; `rate` times the recipe's. It ends at `threshold` or after `steps` steps.
+    a batch; `rate` times the recipe's. `hints`: the share of a task's texts that end in the own word
+    of their class, so that a text can be matched with the word that it alone suggests. It ends at `threshold` or after `steps` steps.
     """
 
     odds: dict[str, float]
@@ -60,6 +61,7 @@ class ReaderStage:
     threshold: float = 2.0
     steps: int = 0
     rate: float = 1.0
+    hints: float = 0.0
 
 
 _FIRST = {"word": 0.5, "book": 0.1, "sentiment": 0.25, "topic": 0.15}
@@ -88,7 +90,7 @@ READER_STAGES = (
     ReaderStage(odds=_FIRST, trims=(FULL,), classes=3, inputs=(12, 24), tokens=5000, crop=16,
                 fillers=3, steps=500, rate=0.5),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=24,
-                fillers=5, steps=700, rate=0.5),
+                fillers=5, steps=800, rate=0.5, hints=0.5),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=6,
                 steps=600, rate=0.5),
 )  # fmt: skip
@@ -264,6 +266,8 @@ class ReaderEpisodes:
             place = int(rng.integers(count))
             one = classes[place]
             body = self._text(family, name, one, stage)
+            if stage.hints and family in FAMILIES and not own and rng.random() < stage.hints:
+                body = [*body, self._one(TASKS[name].labels[one])]
             head = form.head[max(0, len(form.head) - int(trim)) :] if trim else ()
             tail = form.tail[max(0, len(form.tail) - int(trim)) :] if trim else ()
             prompt = [*head, *body, *tail]

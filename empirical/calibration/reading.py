@@ -1,0 +1,135 @@
+"""A model of linear attention read as a real one: three settings, captured and measured.
+
+Capture, parts, panel and ranks are those of the study; finetuning is a given step of every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from empirical.attention import Run
+from empirical.calibration.construct import Prompted
+from empirical.calibration.dose import Captures
+from empirical.calibration.linear import LABELS, WORDS, LinearModel, stepped
+from empirical.capture import QueryLog
+from empirical.evidence import Finding
+from empirical.forward import states
+from empirical.kendall import (
+    attended,
+    demonstration_tokens,
+    example_kendall,
+    measure_kendall,
+)
+from empirical.metrics import Array, Similarity, Undefined
+from empirical.panel import Panel, ranks_of
+from empirical.settings import Part, Reading, parts
+
+Ranks = dict[str, Similarity | Undefined]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Read:
+    """Captures of the three settings, batch by batch, and Q' [L,N,H h] of the demonstrations."""
+
+    episode: Prompted
+    zsl: tuple[Part, ...]
+    icl: tuple[Part, ...]
+    ft: tuple[Part, ...]
+    queries: Array
+
+    def whole(self, setting: str) -> Part:
+        """The batches of one setting as one, in the order of the queries."""
+        return joined(getattr(self, setting))
+
+    def scores(self) -> tuple[Array, Array]:
+        """c and f [n,L,N] over the demonstrations' tokens."""
+        kept = demonstration_tokens(self.episode.lengths)
+        c, q = self.whole("icl").c, self.whole("ft").q
+        assert c is not None and q is not None, "every query is recorded widely"
+        return np.asarray(c[:, :, kept], dtype=np.float64), attended(self.queries, q)
+
+    def captures(self) -> Captures:
+        """What a dose curve is made of."""
+        found = list(zip(self.zsl, self.icl, self.ft, strict=True))
+        return Captures(batches=lambda: found, c=self.scores()[0], lengths=self.episode.lengths)
+
+
+def joined(found: Sequence[Part]) -> Part:
+    """Batches as one, in the order of the queries; all of them recorded widely or none."""
+    order = np.argsort([i for p in found for i in p.index])
+
+    def rows(name: str) -> np.ndarray:
+        return np.concatenate([getattr(p, name) for p in found])[order]
+
+    every = [x for p in found for x in p.m]
+    first = Part(index=tuple(range(len(order))), labels=rows("labels"), scores=rows("scores"),
+                 h=rows("h"), m=[every[i] for i in order])  # fmt: skip
+    c, q = (None if getattr(found[0], k) is None else rows(k) for k in ("c", "q"))
+    return replace(first, c=c, q=q)
+
+
+def reading_of(episode: Prompted) -> Reading:
+    """Recorded at the query itself, which is where the model predicts."""
+    return Reading(labels=LABELS, words=WORDS, position="prompt", wide=len(episode.queries))
+
+
+def zero_shot(model: LinearModel, episode: Prompted) -> tuple[Part, ...]:
+    """BOS and the query."""
+    return tuple(parts(model, episode.queries, reading_of(episode)))
+
+
+def in_context(model: LinearModel, episode: Prompted) -> tuple[Part, ...]:
+    """Behind the demonstrations, which were read once."""
+    return tuple(parts(model, episode.queries, reading_of(episode), episode.context))
+
+
+def finetuned(model: LinearModel, episode: Prompted, steps: Sequence[Tensor]) -> tuple[Part, ...]:
+    """As zero-shot, with a step of every layer."""
+    with stepped(model, steps):
+        return zero_shot(model, episode)
+
+
+def training_queries(model: LinearModel, episode: Prompted) -> Array:
+    """Q' [L,N,H h] of the demonstrations' tokens as they reach each layer."""
+    log = QueryLog(layers=model.n_layers)
+    context = episode.context
+    with torch.no_grad():
+        states(model, Run(model.blocks, watch=log), [context], len(context))
+    return log.stacked().numpy()[:, demonstration_tokens(episode.lengths) - 1]  # BOS dropped
+
+
+def read(model: LinearModel, episode: Prompted, steps: Sequence[Tensor]) -> Read:
+    """All three settings."""
+    return Read(
+        episode=episode,
+        zsl=zero_shot(model, episode),
+        icl=in_context(model, episode),
+        ft=finetuned(model, episode, steps),
+        queries=training_queries(model, episode),
+    )
+
+
+def panel_of(found: Read, seed: int) -> Panel:
+    """The panel of the study over these captures."""
+    panel = Panel(seed)
+    for z, i, f in zip(found.zsl, found.icl, found.ft, strict=True):
+        panel.add(f.index, z, i, f)
+    return panel
+
+
+def ranks(found: Read, seed: int) -> Ranks:
+    """The series of Kendall."""
+    c, f = found.scores()
+    lengths = found.episode.lengths
+    taken = measure_kendall(c, f, lengths, np.random.default_rng((6, seed, 1)))
+    return ranks_of(taken, example_kendall(c, np.zeros_like(c), lengths))
+
+
+def finding(found: Read, seed: int) -> Finding:
+    """Every series of the study."""
+    return panel_of(found, seed).finding(ranks(found, seed))

@@ -1,0 +1,124 @@
+"""A results folder -> report.html, tables in three formats, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from empirical import tables
+from empirical.jsonfile import write_text
+from empirical.progress import SILENT, Reporter
+from empirical.report import drawing, page
+from empirical.report.analysis import Analysis, analyse, controls_csv, verdicts_csv
+from empirical.report.blocks import Block, Details, Plot, Section
+from empirical.report.drawing import Figure
+from empirical.report.grids import latex_document, markdown_document
+from empirical.report.results import Results, read_results
+from empirical.report.sections import (
+    answers,
+    attention,
+    calibration,
+    controls,
+    dependence,
+    layers,
+    paper,
+    reading,
+    runs,
+    verdicts,
+    weights,
+)
+
+
+def sections(results: Results, analysis: Analysis) -> tuple[Section, ...]:
+    """In the order of the page: verdicts first, what ran last."""
+    return (
+        verdicts.section(results, analysis.verdicts),
+        reading.section(),
+        controls.section(results, analysis.compared),
+        paper.section(results),
+        calibration.section(results),
+        layers.section(results),
+        weights.section(results),
+        attention.section(results),
+        dependence.section(results),
+        answers.section(results),
+        runs.section(results),
+    )
+
+
+def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:
+    for block in blocks:
+        if isinstance(block, Plot) and block.stored:
+            yield block.figure
+        if isinstance(block, Details):
+            yield from _figures(block.blocks)
+
+
+def title(results: Results) -> str:
+    """Of the page."""
+    models = sorted({r.provenance.model for r in results.records})
+    return f"Is in-context learning implicit gradient descent? {', '.join(models)}"
+
+
+def lead(results: Results) -> str:
+    """Under the title: how much was measured."""
+    cells = results.records
+    models = {r.provenance.model for r in cells}
+    tasks = {r.task for r in cells}
+    seeds = {r.provenance.seed for r in cells}
+    return (
+        f"Measured on {len(models)} model{'s' * (len(models) > 1)}, {len(tasks)} "
+        f"task{'s' * (len(tasks) > 1)} and {len(seeds)} seed{'s' * (len(seeds) > 1)}; "
+        "every number below is read from the records in this folder."
+    )
+
+
+def _tables(results: Results, analysis: Analysis, folder: Path) -> list[Path]:
+    """Verdicts and controls in three formats each; nothing without evidence."""
+    if not results.evidence:
+        return []
+    compared, judged = analysis.compared, analysis.verdicts
+    tables = {
+        "verdicts": ((verdicts.grid(judged),), verdicts_csv(judged)),
+        "controls": (controls.every_grid(results, compared), controls_csv(compared)),
+    }
+    paths = []
+    for name, (grids, csv) in tables.items():
+        texts = {
+            "md": markdown_document(name.capitalize(), grids),
+            "csv": csv,
+            "tex": latex_document(grids),
+        }
+        for kind, text in texts.items():
+            paths.append(folder / f"{name}.{kind}")
+            write_text(paths[-1], text)
+    return paths
+
+
+def write_report(folder: Path, reporter: Reporter = SILENT) -> list[Path]:
+    """Write everything into `folder`, from its records alone; the paths, the page first.
+
+    Raises:
+        UserError: when there is no record, or a file is damaged.
+    """
+    folder = Path(folder)
+    results = read_results(folder)
+    analysis = analyse(results)
+    built = sections(results, analysis)
+    drawn = [f for s in built for f in _figures(s.blocks)]
+    paths = [folder / "report.html"]
+    with reporter.stage("report", len(drawn) + 2) as advance:
+        text = page.render(title(results), lead(results), "Written by dualform report.", built)
+        write_text(paths[0], text)
+        advance(1)
+        tables.write_all(results.records, folder)
+        paths += [folder / f"tables.{kind}" for kind in ("md", "csv", "tex")]
+        paths += _tables(results, analysis, folder)
+        advance(1)
+        for figure in drawn:
+            paths += drawing.save(figure, folder / "figures")
+            advance(1)
+    return paths
+
+
+__all__ = ["write_report"]
