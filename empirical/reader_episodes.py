@@ -47,7 +47,8 @@ class ReaderStage:
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
     around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
     a batch; `rate` times the recipe's. `hints`: the share of a task's texts that end in the own word
-    of their class, so that a text can be matched with the word that it alone suggests. It ends at `threshold` or after `steps` steps.
+    of their class, so that a text can be matched with the word that it alone suggests; `direct`:
+    single rows a step, where real rows are read. It ends at `threshold` or after `steps` steps.
     """
 
     odds: dict[str, float]
@@ -62,6 +63,7 @@ class ReaderStage:
     steps: int = 0
     rate: float = 1.0
     hints: float = 0.0
+    direct: int = 32
 
 
 _FIRST = {"word": 0.5, "book": 0.1, "sentiment": 0.25, "topic": 0.15}
@@ -87,8 +89,10 @@ READER_STAGES = (
                 fillers=1, threshold=0.8),
     ReaderStage(odds={"word": 1.0}, trims=(FULL,), classes=3, inputs=(17, 17), tokens=6000,
                 fillers=3, threshold=0.75),
-    ReaderStage(odds=_FIRST, trims=(FULL,), classes=3, inputs=(12, 24), tokens=5000, crop=16,
-                fillers=3, steps=500, rate=0.5),
+    ReaderStage(odds={"word": 1.0}, trims=(FULL,), classes=3, inputs=(17, 17), tokens=2000,
+                crop=40, fillers=4, steps=900, rate=0.5, direct=128),
+    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=5000, crop=24,
+                fillers=4, steps=900, rate=0.5, hints=0.5, direct=48),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=24,
                 fillers=5, steps=800, rate=0.5, hints=0.5),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=6,

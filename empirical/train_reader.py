@@ -133,12 +133,14 @@ def _losses(run: Run, recipe: Recipe) -> tuple[dict[str, Tensor], tuple[str, flo
     right = None
     if hard.any():
         right = family, (logits.argmax(-1) == goal)[hard].float().mean().item()
-    words_alone = set(stage.odds) == {"word"}
+    words_alone = set(stage.odds) == {"word"} and not stage.crop
     share = 1.0 if words_alone else recipe.repeated
     parts["repeated"] = share * _repeated(run, run.episodes.repeated(24, 33))
     if words_alone:
         return parts, right
-    own, own_goal, _ = _on_labels(run, *run.episodes.direct(32, stage.crop))
+    own, own_goal, _ = _on_labels(run, *run.episodes.direct(stage.direct, stage.crop))
+    right_alone = (own.argmax(-1) == own_goal).float().mean().item()
+    run.right["direct"] = 0.95 * run.right.get("direct", right_alone) + 0.05 * right_alone
     parts["direct"] = recipe.direct * F.cross_entropy(own.float(), own_goal)
     text = run.episodes.prose(6, 129)
     words = run.model.lm_head(training_forward(run.model, text[:, :-1], attend))

@@ -2,26 +2,24 @@
 
 A synthetic finetuning of dose alpha is made from a cell's own captures (no torch): its updates have
 the measured norms and lie at cosine alpha to the in-context ones, the rest an unrelated direction.
-h_FT = h_ZSL + |h_FT - h_ZSL| (alpha u + sqrt(1 - alpha^2) r), u the in-context unit update and r a
-unit normal draw orthogonal to it, per example and layer; scores m the same, per head. Letters: n
-examples, L layers, H heads, T_i tokens of query i, N tokens of the demonstrations, A doses.
+How they are mixed: `mixing`. Letters: n examples, L layers, N tokens of the demonstrations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import interpolate, optimize
 
 from empirical import metrics
+from empirical.calibration.mixing import Mix, mixed, mixed_answers, mixed_scores
 from empirical.evidence import Finding
 from empirical.kendall import example_kendall, token_kendall
 from empirical.measure import Outcome, Rows
-from empirical.metrics import Array, Interval, Mask, Number, Similarity, Undefined, _unit
+from empirical.metrics import Array, Interval, Mask, Number, Similarity, Undefined
 
 DOSES = tuple(round(0.1 * i, 1) for i in range(11))
 FROM_STATES = ("sim_aou", "sim_aou_unnormalised")
@@ -32,7 +30,17 @@ NOTE = (
     "finetuning replaced by mixtures: at dose 1 its update has the direction of the in-context "
     "update, at dose 0 a direction that is unrelated example by example; norms as measured"
 )
-Batch = tuple[Outcome, Outcome, Outcome]  # zero-shot, in-context, finetuned, of the same examples
+STATES = 1  # stream of draws
+
+
+class Part(Outcome, Protocol):
+    """An outcome of some examples whose places are `index`."""
+
+    @property
+    def index(self) -> tuple[int, ...]: ...
+
+
+Batch = tuple[Part, Part, Part]  # zero-shot, in-context, finetuned, of the same examples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,42 +65,18 @@ class Reading:
     high: Number
 
 
-def mixed(
-    base: ArrayLike, towards: ArrayLike, measured: ArrayLike, doses: Sequence[float],
-    g: np.random.Generator,
-) -> list[Array]:  # fmt: skip
-    """`base` plus an update of the norm of `measured` - `base`, at cosine alpha to the other.
-
-    All arrays [..., d]; one draw serves all doses. Vectors of one entry have no direction that is
-    orthogonal to another: there the update is left away, and its cosine is undefined.
-    """
-    z, a, f = (np.asarray(x, dtype=np.float64) for x in (base, towards, measured))
-    if z.shape[-1] < 2:
-        return [z for _ in doses]
-    u, _ = _unit(a - z)
-    drawn, _ = _unit(g.normal(size=z.shape))
-    r, _ = _unit(drawn - (drawn * u).sum(-1, keepdims=True) * u)
-    size = np.linalg.norm(f - z, axis=-1, keepdims=True)
-    return [z + size * (x * u + np.sqrt(1 - x * x) * r) for x in doses]
-
-
-def mixed_scores(c: Array, dose: float, drawn: Array) -> Array:
-    """alpha z(c) + sqrt(1 - alpha^2) z(drawn), z over tokens [n,L,N], on the scale of c."""
-
-    def standard(x: Array) -> tuple[Array, Array, Array]:
-        mean, spread = x.mean(-1, keepdims=True), x.std(-1, keepdims=True)
-        return (x - mean) / np.where(spread > 0, spread, 1.0), mean, spread
-
-    z, mean, spread = standard(c)
-    other, _, _ = standard(drawn)
-    return np.asarray(mean + spread * (dose * z + np.sqrt(1 - dose * dose) * other))
-
-
 @dataclass(kw_only=True)
 class Tallies:
-    """Rows of every metric at every dose [A], and who answered rightly; grows batch by batch."""
+    """Rows of every metric at every dose [A], and who answered rightly; grows batch by batch.
+
+    `mix` makes finetuned arrays for all doses, as `mixed` does. `seed` feeds a stream of draws for
+    each example, so that batches do not matter.
+    """
 
     doses: Sequence[float]
+    seed: int
+    mix: Mix = mixed
+    index: list[int] = field(default_factory=list)
     rows: dict[str, list[list[Rows]]] = field(default_factory=dict)
     right: dict[str, list[bool]] = field(
         default_factory=lambda: {name: [] for name in ("zsl", "icl", "ft")}
@@ -104,40 +88,58 @@ class Tallies:
         held[number].append(Rows(values=found.values, defined=found.defined,
                                  excluded=found.excluded, total=found.total))  # fmt: skip
 
-    def add(self, zsl: Outcome, icl: Outcome, ft: Outcome, g: np.random.Generator) -> None:
-        """One batch, mixed at every dose."""
+    def add(self, zsl: Part, icl: Part, ft: Part) -> None:
+        """One batch, mixed at every dose.
+
+        Raises:
+            ValueError: when the three are not over the same examples.
+        """
+        if not (zsl.index == icl.index == ft.index and np.array_equal(zsl.labels, ft.labels)):
+            raise ValueError("expected outcomes over the same examples, got different ones")
+        self.index += zsl.index
         for name, x in (("zsl", zsl), ("icl", icl), ("ft", ft)):
             self.right[name] += (x.predictions == x.labels).tolist()
-        states = mixed(zsl.h, icl.h, ft.h, self.doses, g)
-        scores = [mixed(z, i, f, self.doses, g)
-                  for z, i, f in zip(zsl.m, icl.m, ft.m, strict=True)]  # fmt: skip
-        for k, h in enumerate(states):
-            m = [x[k] for x in scores]
+        draws = [np.random.default_rng((STATES, self.seed, i, 1)) for i in zsl.index]
+        states, scores = (
+            [self.mix(z, a, f, self.doses, g) for z, a, f, g in zip(*x, draws, strict=True)]
+            for x in ((zsl.h, icl.h, ft.h), (zsl.m, icl.m, ft.m))
+        )
+        for k in range(len(self.doses)):
+            h, m = np.stack([x[k] for x in states]), [x[k] for x in scores]
             self.keep("sim_aou", k, metrics.sim_aou(icl.h, zsl.h, h))
             self.keep("sim_aou_unnormalised", k, metrics.sim_aou(icl.h, zsl.h, h, normalise=False))
             self.keep("sim_am_after", k, metrics.sim_am(icl.m, m))
             self.keep("sim_am_delta", k, metrics.sim_am_delta(icl.m, zsl.m, m))
 
     def similarity(self, name: str, number: int) -> Similarity:
-        """All batches of one metric at one dose."""
-        rows = self.rows[name][number]
+        """All batches of one metric at one dose, in the order of the examples."""
+        rows, order = self.rows[name][number], np.argsort(self.index)
         return metrics.similarity(
-            np.concatenate([r.values for r in rows]), np.concatenate([r.defined for r in rows]),
+            np.concatenate([r.values for r in rows])[order],
+            np.concatenate([r.defined for r in rows])[order],
             sum(r.excluded for r in rows), sum(r.total for r in rows),
         )  # fmt: skip
 
+    def answers(self) -> tuple[Mask, Mask, Mask]:
+        """Who was right zero-shot, in context and finetuned [n], in the order of the examples."""
+        order = np.argsort(self.index)
+        zsl, icl, ft = (
+            np.array(self.right[k], dtype=np.bool_)[order] for k in ("zsl", "icl", "ft")
+        )
+        return zsl, icl, ft
 
-def tallied(captures: Captures, doses: Sequence[float], generator: np.random.Generator) -> Tallies:
+
+def tallied(
+    captures: Captures, doses: Sequence[float], generator: np.random.Generator, mix: Mix = mixed
+) -> Tallies:
     """All batches of the captures, mixed at every dose.
 
     Raises:
         ValueError: without captures, or when the settings are not over the same examples.
     """
-    tally = Tallies(doses=doses)
+    tally = Tallies(doses=doses, seed=int(generator.integers(2**62)), mix=mix)
     for zsl, icl, ft in captures.batches():
-        if not (np.array_equal(zsl.labels, icl.labels) and np.array_equal(zsl.labels, ft.labels)):
-            raise ValueError("expected outcomes over the same examples, got different labels")
-        tally.add(zsl, icl, ft, generator)
+        tally.add(zsl, icl, ft)
     if not tally.rows:
         raise ValueError("expected at least one batch of captures, got none")
     return tally
@@ -157,21 +159,6 @@ def ranked(
         f = mixed_scores(c, a, drawn)
         yield "kendall", k, token_kendall(c, f)
         yield "kendall_examples", k, example_kendall(c, f, captures.lengths)
-
-
-def mixed_answers(
-    zsl: Mask, icl: Mask, ft: Mask, doses: Sequence[float], g: np.random.Generator
-) -> list[Mask]:
-    """Who is right [n] at each dose: with probability alpha as in context, else by a draw.
-
-    The draw has finetuning's share of right answers among the zero-shot errors, or among the rest.
-    """
-    share = np.zeros(zsl.size)
-    for stratum in (zsl, ~zsl):
-        if stratum.any():
-            share[stratum] = ft[stratum].mean()
-    copies, drawn = g.random(zsl.size), g.random(zsl.size) < share
-    return [np.where(copies < a, icl, drawn) for a in doses]
 
 
 def _reading(found: Similarity | Undefined, generator: np.random.Generator) -> Reading:
@@ -205,7 +192,7 @@ def curves(
     }
     for name, _, similar in ranked(captures, doses, generator):
         found.setdefault(name, []).append(_reading(similar, generator))
-    zsl, icl, ft = (np.array(tally.right[k], dtype=np.bool_) for k in ("zsl", "icl", "ft"))
+    zsl, icl, ft = tally.answers()
     found["rec2ftp"] = [
         _recall(zsl, icl, right) for right in mixed_answers(zsl, icl, ft, doses, generator)
     ]
@@ -232,7 +219,7 @@ def dose(captures: Captures, generator: np.random.Generator) -> Finding:
 
 
 def equivalent(doses: Sequence[float], curve: Sequence[Number], value: Number) -> Number:
-    """The dose at which a curve takes a value: isotonic regression, then monotone interpolation.
+    """The dose at which a curve takes a value: isotonic regression, then a monotone interpolant.
 
     Undefined outside the curve: there is no dose below an unrelated update, nor above the
     in-context update itself.
@@ -255,5 +242,6 @@ def equivalent(doses: Sequence[float], curve: Sequence[Number], value: Number) -
         return Undefined("above what the in-context update itself scores")
     if y[0] == y[-1]:
         return Undefined("the metric does not rise with the dose")
-    line = interpolate.PchipInterpolator(x, y - value)
-    return float(optimize.brentq(line, x[0], x[-1]))
+    first = np.concatenate([[True], np.diff(y) > 0])  # of a level stretch, its lowest dose
+    inverse = interpolate.PchipInterpolator(y[first], x[first])
+    return float(np.clip(inverse(value), x[0], x[-1]))

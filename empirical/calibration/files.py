@@ -152,7 +152,7 @@ def _case(reader: Reader, name: str, value: Any) -> Case:
 
 def _check(reader: Reader, where: str, value: Any) -> Check:
     v = reader.keys(where, value, {f.name for f in fields(Check)})
-    if v["right"] not in (True, False, None):
+    if not (v["right"] is None or isinstance(v["right"], bool)):
         raise reader.fail(f"right of {where}", "true, false or null", v["right"])
     ends: dict[str, Any] = {
         k: None if v[k] is None else reader.number(where, v[k]) for k in ("bound", "low", "high")

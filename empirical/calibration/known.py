@@ -6,7 +6,7 @@ very computation. Letters: n queries, L layers, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,9 @@ from torch import Tensor
 from empirical.calibration import bounds, construct, tracked
 from empirical.calibration.files import Case, Check
 from empirical.calibration.linear import LinearModel, linear_model
-from empirical.calibration.reading import Read, finding, read
+from empirical.calibration.reading import Read, answers, read, recall, similarities
 from empirical.calibration.steps import descended, linear_loss_steps, regression_steps
-from empirical.evidence import Finding
-from empirical.metrics import Array, Number, Undefined, cosines, rec2ftp
+from empirical.metrics import Array, Number, Similarity, Undefined, cosines
 
 INPUTS, OUTPUTS, SHOWN, ASKED = 6, 4, 24, 64
 RATE = 1 / (SHOWN + INPUTS + 1)  # the best one on average for normal inputs
@@ -30,6 +29,9 @@ NO_SCORE = (
     "keys and queries have weights of their own: Q'q is not what the context's tokens are weighted "
     "with, so that an exact gradient step does not fix its ranks"
 )
+
+
+Seen = Mapping[str, Similarity]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,22 +111,25 @@ KNOWN: dict[str, Callable[[np.random.Generator], Known]] = {
 }
 
 
-def judged(known: Known, seed: int) -> tuple[Case, Read]:
+def judged(known: Known) -> tuple[Case, Read]:
     """The case, and its captures."""
     found = read(known.model, known.episode, known.steps)
-    seen = finding(found, seed)
+    seen = similarities(found)
     gap = tracked.gaps(known.model, known.episode, known.step)
     return Case(
         kind="constructed",
         title=known.title,
         checks=_states(found, seen, gap) | _scores(found, seen, gap)
         | _ranks(found, seen, gap, known.ranks) | {"rec2ftp": _answers(found)},
-        numbers=seen.numbers,
+        numbers={f"{k}_accuracy": 100 * float(x.mean()) for k, x in answers(found).items()},
     ), found  # fmt: skip
 
 
-def _equal(value: Number, bound: float, one: float = 1.0) -> Check:
-    """Right where the value is 1 to within its bound."""
+def _equal(value: Number, bound: float, one: float = 1.0, missing: int = 0) -> Check:
+    """Right where the value is 1 to within its bound, and no cosine or tau of it is missing."""
+    if missing:
+        why = f"{missing} of its cosines or taus are undefined: a mean without them says less"
+        return Check(value=value, right=False, why=why)
     if not np.isfinite(bound):
         return Check(value=value, right=False, bound=Undefined("rounding hides the direction"))
     right = not isinstance(value, Undefined) and abs(value - one) <= bound
@@ -136,18 +141,19 @@ def _averaged(bound: Array) -> float:
     return float(bound.mean()) + bounds.gamma(bound.size + 2)
 
 
-def _states(found: Read, seen: Finding, gap: tracked.Gaps) -> dict[str, Check]:
+def _states(found: Read, seen: Seen, gap: tracked.Gaps) -> dict[str, Check]:
     zsl, icl = found.whole("zsl").h, found.whole("icl").h
     return {
         name: _equal(
-            seen.series[name].mean,
+            seen[name].mean,
             _averaged(bounds.update_bound(icl, zsl, gap.h, normalise=name == "sim_aou")),
+            missing=seen[name].excluded,
         )
         for name in ("sim_aou", "sim_aou_unnormalised")
     }
 
 
-def _scores(found: Read, seen: Finding, gap: tracked.Gaps) -> dict[str, Check]:
+def _scores(found: Read, seen: Seen, gap: tracked.Gaps) -> dict[str, Check]:
     zsl, icl, ft = (found.whole(k).m for k in ("zsl", "icl", "ft"))
     made = {}
     for name, base in (("sim_am_after", None), ("sim_am_delta", zsl)):
@@ -157,46 +163,50 @@ def _scores(found: Read, seen: Finding, gap: tracked.Gaps) -> dict[str, Check]:
             [cosines((a - z).astype(np.float64), (f - z).astype(np.float64))[1]
              for a, f, z in zip(icl, ft, less, strict=True)]
         )  # fmt: skip
-        made[name] = _layered(seen, name, bound, defined)
+        made[name] = _layered(seen[name], bound, defined)
     return made
 
 
-def _layered(seen: Finding, name: str, bound: Array, defined: np.ndarray) -> Check:
-    """Judged in the layers in which rounding decides on no cosine; arrays [n,L,H]."""
+def _layered(seen: Similarity, bound: Array, defined: np.ndarray) -> Check:
+    """Judged in the layers in which rounding decides on no cosine; arrays [n,L,H].
+
+    Where no score changes, rounding alone decides whether a cosine is defined, and on its value.
+    """
     known = np.isfinite(bound)
     kept = [
         k for k in range(known.shape[1])
-        if known[:, k].any(-1).all() and (known[:, k] == defined[:, k]).all()
+        if known[:, k].any(-1).all() and (known[:, k] >= defined[:, k]).all()
     ]  # fmt: skip
     if not kept:
-        return Check(value=seen.series[name].mean, right=None, why=NO_CHANGE)
-    values = [seen.series[name].per_layer[k] for k in kept]
-    value = float(np.mean([x for x in values if not isinstance(x, Undefined)]))
-    count = known[:, kept].sum(-1)
-    mean = np.where(known[:, kept], bound[:, kept], 0.0).sum(-1) / count
-    return _equal(value, _averaged(mean))
+        return Check(value=seen.mean, right=None, why=NO_CHANGE)
+    values = [x for k in kept if not isinstance(x := seen.per_layer[k], Undefined)]
+    value = float(np.mean(values)) if values else seen.mean
+    chosen = known[:, kept]
+    mean = np.where(chosen, bound[:, kept], 0.0).sum(-1) / chosen.sum(-1)
+    return _equal(value, _averaged(mean), missing=int((chosen & ~defined[:, kept]).sum()))
 
 
-def _ranks(found: Read, seen: Finding, gap: tracked.Gaps, judge: bool) -> dict[str, Check]:
+def _ranks(found: Read, seen: Seen, gap: tracked.Gaps, judge: bool) -> dict[str, Check]:
     if not judge:
         return {
-            name: Check(value=seen.series[name].mean, right=None, why=NO_SCORE)
+            name: Check(value=seen[name].mean, right=None, why=NO_SCORE)
             for name in ("kendall", "kendall_examples")
         }
     c, _ = found.scores()
     masses = bounds.mass_gap(c, gap.c, found.episode.lengths)
+    bound = {
+        "kendall": bounds.tau_bound(c, gap.c),
+        "kendall_examples": bounds.tau_bound(*masses),
+    }
     return {
-        "kendall": _equal(seen.series["kendall"].mean, _averaged(bounds.tau_bound(c, gap.c))),
-        "kendall_examples": _equal(
-            seen.series["kendall_examples"].mean, _averaged(bounds.tau_bound(*masses))
-        ),
+        name: _equal(seen[name].mean, _averaged(x), missing=seen[name].excluded)
+        for name, x in bound.items()
     }
 
 
 def _answers(found: Read) -> Check:
     """Every answer that finetuning corrects is corrected in context; compared exactly."""
-    right = [p.predictions == p.labels for p in map(found.whole, ("zsl", "icl", "ft"))]
-    recall = rec2ftp(*right).recall
-    if isinstance(recall, Undefined):
-        return Check(value=recall, right=None, why=recall.reason)
-    return _equal(recall.value, 0.0, 100.0)
+    value = recall(found)
+    if isinstance(value, Undefined):
+        return Check(value=value, right=None, why=value.reason)
+    return _equal(value, 0.0, 100.0)

@@ -1,6 +1,6 @@
 """What an update that has nothing to do with in-context learning reads: bands of a metric's null.
 
-Two nulls (no torch). `null_bands`: unrelated example by example, at the measured norms (dose 0).
+Two nulls (no torch). `null_bands`: unrelated example by example, at the measured norms.
 `turned`: the measured update turned by one random rotation for each layer, which keeps how
 the updates of different examples lie to each other. Letters: n examples, L layers, d width.
 """
@@ -17,11 +17,11 @@ from empirical import metrics
 from empirical.calibration.dose import (
     METRICS,
     Captures,
-    mixed_answers,
     ranked,
     tallied,
 )
-from empirical.metrics import Array, Number, Undefined
+from empirical.calibration.mixing import mixed_answers
+from empirical.metrics import Array, Number, Undefined, _unit
 
 LEVEL = 0.95
 DRAWS = 199  # (DRAWS + 1) (1 - LEVEL) / 2 is whole: the band then holds a further draw with LEVEL
@@ -65,13 +65,27 @@ def band_of(readings: Sequence[Number], level: float = LEVEL) -> Band | Undefine
                 draws=len(found), level=level)  # fmt: skip
 
 
+def unrelated(
+    base: ArrayLike, towards: ArrayLike, measured: ArrayLike, doses: Sequence[float],
+    g: np.random.Generator,
+) -> list[Array]:  # fmt: skip
+    """`base` plus a normal draw of the norm of `measured` - `base`, [..., d], for every dose.
+
+    Unlike a mixture of dose 0 it is not made orthogonal to the in-context update.
+    """
+    del towards
+    z, f = np.asarray(base, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+    size = np.linalg.norm(f - z, axis=-1, keepdims=True)
+    return [z + size * _unit(g.normal(size=z.shape))[0] for _ in doses]
+
+
 def _readings(captures: Captures, generator: np.random.Generator) -> dict[str, Number]:
     """Every metric of one unrelated finetuning."""
-    tally = tallied(captures, (0.0,), generator)
+    tally = tallied(captures, (0.0,), generator, unrelated)
     found: dict[str, Number] = {name: tally.similarity(name, 0).mean for name in tally.rows}
     for name, _, similar in ranked(captures, (0.0,), generator):
         found[name] = similar if isinstance(similar, Undefined) else similar.mean
-    zsl, icl, ft = (np.array(tally.right[k], dtype=np.bool_) for k in ("zsl", "icl", "ft"))
+    zsl, icl, ft = tally.answers()
     (drawn,) = mixed_answers(zsl, icl, ft, (0.0,), generator)
     recall = metrics.rec2ftp(zsl, icl, drawn).recall
     return found | {"rec2ftp": recall if isinstance(recall, Undefined) else recall.value}
@@ -80,7 +94,11 @@ def _readings(captures: Captures, generator: np.random.Generator) -> dict[str, N
 def null_bands(
     captures: Captures, generator: np.random.Generator, *, draws: int = DRAWS, level: float = LEVEL
 ) -> dict[str, Band | Undefined]:
-    """The band of every metric's mean under finetunings of dose 0, drawn anew for each example.
+    """The band of every metric's mean under unrelated finetunings, drawn anew for each example.
+
+    Updates of states and scores are normal draws of the measured norms, the ranks of Kendall those
+    of normal draws, and answers are right as often as measured among zero-shot's errors, and among
+    the rest.
 
     Updates of a real model are not independent between examples, and their means scatter more.
 

@@ -1,6 +1,6 @@
 """A model of linear attention read as a real one: three settings, captured and measured.
 
-Capture, parts, panel and ranks are those of the study; finetuning is a given step of every layer.
+Capture, parts, tally and ranks are those of the study; finetuning is a given step of every layer.
 """
 
 from __future__ import annotations
@@ -17,19 +17,11 @@ from empirical.calibration.construct import Prompted
 from empirical.calibration.dose import Captures
 from empirical.calibration.linear import LABELS, WORDS, LinearModel, stepped
 from empirical.capture import QueryLog
-from empirical.evidence import Finding
 from empirical.forward import states
-from empirical.kendall import (
-    attended,
-    demonstration_tokens,
-    example_kendall,
-    measure_kendall,
-)
-from empirical.metrics import Array, Similarity, Undefined
-from empirical.panel import Panel, ranks_of
+from empirical.kendall import attended, demonstration_tokens, example_kendall, token_kendall
+from empirical.measure import Tally
+from empirical.metrics import Array, Mask, Number, Similarity, Undefined, rec2ftp
 from empirical.settings import Part, Reading, parts
-
-Ranks = dict[str, Similarity | Undefined]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,22 +106,30 @@ def read(model: LinearModel, episode: Prompted, steps: Sequence[Tensor]) -> Read
     )
 
 
-def panel_of(found: Read, seed: int) -> Panel:
-    """The panel of the study over these captures."""
-    panel = Panel(seed)
+def similarities(found: Read, ranked: int | None = None) -> dict[str, Similarity]:
+    """Every metric of the study's tally, and the ranks of the first `ranked` queries (None: all).
+
+    Base lines that are drawn at random, which the tally has beside them, come from seed 0.
+    """
+    tally = Tally(0)
     for z, i, f in zip(found.zsl, found.icl, found.ft, strict=True):
-        panel.add(f.index, z, i, f)
-    return panel
+        tally.add(f.index, z, i, f)
+    c, scores = (x[:ranked] for x in found.scores())
+    return {
+        **{name: tally.similarity(name) for name in tally.rows},
+        "kendall": token_kendall(c, scores),
+        "kendall_examples": example_kendall(c, scores, found.episode.lengths),
+    }
 
 
-def ranks(found: Read, seed: int) -> Ranks:
-    """The series of Kendall."""
-    c, f = found.scores()
-    lengths = found.episode.lengths
-    taken = measure_kendall(c, f, lengths, np.random.default_rng((6, seed, 1)))
-    return ranks_of(taken, example_kendall(c, np.zeros_like(c), lengths))
+def answers(found: Read) -> dict[str, Mask]:
+    """Who is answered rightly [n], by setting."""
+    parts_of = {k: found.whole(k) for k in ("zsl", "icl", "ft")}
+    return {k: np.asarray(p.predictions == p.labels) for k, p in parts_of.items()}
 
 
-def finding(found: Read, seed: int) -> Finding:
-    """Every series of the study."""
-    return panel_of(found, seed).finding(ranks(found, seed))
+def recall(found: Read) -> Number:
+    """Rec2FTP, percent."""
+    right = answers(found)
+    made = rec2ftp(right["zsl"], right["icl"], right["ft"]).recall
+    return made if isinstance(made, Undefined) else made.value

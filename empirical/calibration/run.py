@@ -55,7 +55,7 @@ def calibrate(seed: int, reporter: Reporter) -> Calibration:
     captures = None
     with reporter.stage("constructed models", len(KNOWN)) as advance:
         for number, (name, make) in enumerate(KNOWN.items()):
-            cases[name], found = judged(make(generator(seed, number)), seed)
+            cases[name], found = judged(make(generator(seed, number)))
             captures = found.captures() if name == CURVE_OF else captures
             advance(1)
     assert captures is not None, "the curve is of a constructed model"

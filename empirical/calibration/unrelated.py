@@ -19,11 +19,9 @@ from empirical.calibration.files import Case, Check
 from empirical.calibration.known import INPUTS, OUTPUTS, RATE, SCALE, SHOWN, any_weights
 from empirical.calibration.linear import linear_model
 from empirical.calibration.null import DRAWS, LEVEL, Band, band_of, turned_readings
-from empirical.calibration.reading import Read, finetuned, read
+from empirical.calibration.reading import Read, finetuned, read, recall, similarities
 from empirical.calibration.steps import descended, regression_steps, unrelated_steps
-from empirical.kendall import example_kendall, token_kendall
-from empirical.measure import Tally
-from empirical.metrics import Number, Undefined, rec2ftp, sim_aou
+from empirical.metrics import Number, Undefined, sim_aou
 from empirical.progress import Advance, ignore
 
 JUDGED = 20  # readings, beside those of the band
@@ -34,17 +32,9 @@ Values = dict[str, Number]
 
 def measured(found: Read) -> Values:
     """The mean of every metric that has a dose curve."""
-    tally = Tally(0)
-    for z, i, f in zip(found.zsl, found.icl, found.ft, strict=True):
-        tally.add(f.index, z, i, f)
-    values: Values = {name: tally.similarity(name).mean for name in METRICS if name in tally.rows}
-    c, scores = (x[:RANKED] for x in found.scores())
-    values["kendall"] = token_kendall(c, scores).mean
-    values["kendall_examples"] = example_kendall(c, scores, found.episode.lengths).mean
-    right = [p.predictions == p.labels for p in map(found.whole, ("zsl", "icl", "ft"))]
-    recall = rec2ftp(*right).recall
-    values["rec2ftp"] = recall if isinstance(recall, Undefined) else recall.value
-    return values
+    similar = similarities(found, RANKED)
+    values: Values = {name: similar[name].mean for name in METRICS if name in similar}
+    return values | {"rec2ftp": recall(found)}
 
 
 def random_weights(generator: np.random.Generator, layers: int) -> Callable[[], Read]:
@@ -91,7 +81,8 @@ def among_others(one: Callable[[], Read], title: str, advance: Advance = ignore)
 def _counted(values: Sequence[Number]) -> Check:
     missing = [x for x in values if isinstance(x, Undefined)]
     if missing:
-        return Check(value=missing[0], right=None, why=missing[0].reason)
+        why = f"in {len(missing)} of {len(values)} draws {missing[0].reason}"
+        return Check(value=Undefined(why), right=None, why=why)
     known = [x for x in values if not isinstance(x, Undefined)]
     band = band_of(known[:DRAWS])
     assert isinstance(band, Band), "every reading has a value"
