@@ -26,10 +26,11 @@ test: lint
 reproduce: setup
 	$(BIN)/dualform reproduce --out results
 
-# The longer sibling: three seeds, 36 rates, every control, the calibration and the report.
+# The longer sibling: five seeds, 36 rates, every control, the calibration and the report.
 study: setup
 	$(BIN)/dualform calibrate --out results-study
-	$(BIN)/dualform reproduce --protocol sound --control all --out results-study
+	$(BIN)/dualform reproduce --protocol sound --seed 1 --seed 2 --seed 3 --seed 4 --seed 5 \
+	  --limit 200 --control all --out results-study
 	$(BIN)/dualform report results-study
 
 # A million drawn cases of every statement and variant; `--device cuda` by hand where there is one.

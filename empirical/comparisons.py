@@ -13,15 +13,22 @@ from itertools import groupby
 import numpy as np
 
 from empirical.claims import GAINS, QUALIFIES, RECALLS, Controls
-from empirical.controls import CONTROLS
+from empirical.controls import CONTROLS, NO_POSITIONS
 from empirical.errors import UserError
 from empirical.evidence import BASE, Evidence
 from empirical.metrics import Number, Undefined
 from empirical.quotients import Quotients
-from empirical.readings import NO_CORRECTION, NOT_RUN, Reading, minus, reading, table_of
+from empirical.readings import (
+    NO_CORRECTION,
+    NO_VALUE,
+    NOT_RUN,
+    Reading,
+    minus,
+    reading,
+    table_of,
+)
 from empirical.statistics import Estimate, dose_of, estimates, nothing
 
-NO_POSITIONS = "expected a model whose positions can be shifted"  # as the control says it
 STREAM = 13  # of draws
 
 
@@ -238,6 +245,9 @@ def _aside(pair: _Pair, ours: Estimate, theirs: Estimate) -> str | None:
     """Why a control has nothing that could be beaten, without a fault of the run."""
     if isinstance(pair.theirs, str) and NO_POSITIONS in pair.theirs:
         return "attention of this model sees distances alone: a shift of positions changes nothing"
+    if pair.control == "kendall_lengths" and isinstance(pair.theirs, str) and ours.seeds > 1:
+        if NO_VALUE in pair.theirs:
+            return "all demonstrations are equally long, so that their lengths rank nothing"
     known = ours.seeds > 1 and pair.metric in RECALLS
     if known and pair.theirs == NO_CORRECTION:
         return "finetuning as in this control corrects no zero-shot error that could be recalled"

@@ -23,6 +23,7 @@ from empirical.control_contexts import (
     shuffled_labels,
     wrong_labels,
 )
+from empirical.controls import NO_POSITIONS
 from empirical.delta_w_run import attention_maps, delta_w
 from empirical.errors import UserError
 from empirical.evidence import Finding
@@ -142,7 +143,7 @@ def _shift(bench: Bench) -> int:
     """
     if not takes_positions(bench.model):
         raise UserError(
-            f"expected a model whose positions can be shifted, got {bench.model.name}, whose "
+            f"{NO_POSITIONS}, got {bench.model.name}, whose "
             "attention sees distances only; leave this control away"
         )
     return len(bench.ready.context) - 1

@@ -67,6 +67,8 @@ _ALL = (
             question="What would each metric read if finetuning were in part the in-context "
                      "update?"),
 )  # fmt: skip
+# How the controls of positions say that a model's attention sees distances alone.
+NO_POSITIONS = "expected a model whose positions can be shifted"
 CONTROLS: Mapping[str, Control] = {c.name: c for c in _ALL}
 EVERY = "all"
 

@@ -22,6 +22,7 @@ Reading = Array | Counts | Undefined
 
 NOT_RUN = "not run"
 NO_CORRECTION = "finetuning corrects no zero-shot error"
+NO_VALUE = "has no value in any example"
 NO_ERROR = "zero-shot makes no error"
 
 
@@ -101,7 +102,7 @@ def _why(rows: Sequence[Reading], metric: str) -> str | None:
             errors = any(bottom.any() for _, bottom, _ in row)
             reasons.append(NO_CORRECTION if errors else NO_ERROR)
         elif np.isnan(row).all():
-            reasons.append(f"{metric} has no value in any example")
+            reasons.append(f"{metric} {NO_VALUE}")
         else:
             return None
     return "; ".join(dict.fromkeys(reasons))

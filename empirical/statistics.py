@@ -96,7 +96,7 @@ def _parts(table: Quotients, per_seed: Array, drawn: Array) -> tuple[Part, ...] 
     spread = float(kept.var()) if np.ptp(kept) > rounding else 0.0
     found = [Part(source="examples", variance=spread * n / (n - 1), df=n - 1.0)]
     seeds = per_seed[~np.isnan(per_seed)]
-    if seeds.size > 99:
+    if seeds.size > 1:
         between = seeds.var(ddof=1) / seeds.size if np.ptp(seeds) > rounding else 0.0
         found.append(Part(source="seeds", variance=float(between), df=seeds.size - 1.0))
     return tuple(found)

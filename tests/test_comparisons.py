@@ -249,6 +249,28 @@ def test_positions_that_cannot_be_shifted_are_set_aside():
     assert "distances alone" in one.set_aside
 
 
+def test_lengths_that_are_all_equal_are_set_aside_and_other_gaps_are_not():
+    gone = np.full(40, np.nan, dtype=np.float32)
+    equal = [
+        with_values(c, BASE, "kendall_lengths", gone) for c in cells(("sst2",), world=SMALL)
+    ]
+    compared = comparisons.compare(equal)
+    one = found(compared, "kendall_examples", "kendall_lengths")
+    assert one.set_aside is not None and "equally long" in one.set_aside
+    assert found(compared, "kendall_examples", "untrained").set_aside is None
+    broken = [
+        with_values(c, BASE, "kendall_examples_random", gone) for c in cells(("sst2",), world=SMALL)
+    ]
+    one = found(comparisons.compare(broken), "kendall_examples", "kendall_examples_random")
+    assert one.set_aside is None
+    nothing = [
+        with_values(with_values(c, BASE, "kendall_lengths", gone), BASE, "kendall_examples", gone)
+        for c in cells(("sst2",), world=SMALL)
+    ]
+    one = found(comparisons.compare(nothing), "kendall_examples", "kendall_lengths")
+    assert one.set_aside is None  # without a score there is nothing to set aside
+
+
 def test_a_control_that_corrects_nothing_has_no_recall_to_beat(made):
     inert = [
         changed(c, "ft_random", predictions={**c.findings["ft_random"].predictions,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from empirical.calibration.dose import equivalent
 from empirical.coverage import Design, designs, main, simulated
 from empirical.jsonfile import plain
 from empirical.metrics import Undefined
@@ -144,6 +145,12 @@ def test_the_variance_from_examples_is_that_of_the_seeds_mean():
     assert abs(examples.variance / exact - 1) <= 5 * np.sqrt(2 / RESAMPLES)
     naive = float(stats.sem(x.ravel())) ** 2  # as if seeds answered other examples
     assert abs(naive / exact - 1) > 5 * np.sqrt(2 / RESAMPLES)
+
+
+def test_the_bootstrap_of_few_examples_is_not_too_narrow():
+    (examples,) = one(mean_of(np.array([[-1.0, 1.0]]))).parts
+    # The bootstrap's own variance of this mean is 1/2; the unbiased one is 1.
+    assert abs(examples.variance - 1) <= 5 / np.sqrt(RESAMPLES)  # of draws -1, 0, 1: 6e-7
 
 
 # -- the interval -------------------------------------------------------------------------------
@@ -292,7 +299,9 @@ def test_the_dose_of_a_difference_is_read_off_the_curve():
     assert dose_of(0.1, doses, line) == pytest.approx(0.25, rel=1e-9)
     assert dose_of(0.3, doses, line) == pytest.approx(0.75, rel=1e-9)
     assert (dose_of(-0.1, doses, line), dose_of(9.0, doses, line)) == (0.0, 1.0)
-    assert 0.5 < dose_of(0.05, doses, [0.2, 0.1, 0.3]) < 1  # from the mean of the first two
+    # Where a curve falls, it is the mean of what it passes: here 0.15 at the first two doses.
+    fitted = equivalent(doses, [0.15, 0.15, 0.3], 0.2)
+    assert dose_of(0.05, doses, [0.2, 0.1, 0.3]) == pytest.approx(fitted, rel=1e-9)
 
 
 @pytest.mark.parametrize(

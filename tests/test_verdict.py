@@ -239,9 +239,6 @@ def test_a_calibration_file_is_right_of_a_metric_when_every_judged_case_is():
     assert found.right == {"rec2ftp"} and found.misread == {"sim_aou": "two, outside"}
 
 
-# -- many tries -----------------------------------------------------------------------------------
-
-
 def estimate(value, error):
     parts = (Part(source="examples", variance=error**2, df=1e6),)
     low, high, p = t_interval(value, parts)
@@ -249,16 +246,29 @@ def estimate(value, error):
                     examples=99, parts=parts)  # fmt: skip
 
 
-def test_one_of_many_controls_above_by_chance_does_not_contradict():
-    """Its own interval is below 0, and its p value of 0.03 is one of ten."""
+def with_untrained(difference):
+    """The plain world, with another difference from the untrained model."""
     compared = one_task()
     odd = [
-        dataclasses.replace(c, difference=estimate(-0.0217, 0.01)) if c.control == "untrained"
-        else c
+        dataclasses.replace(c, difference=difference) if c.control == "untrained" else c
         for c in compared.comparisons
-    ]  # fmt: skip
-    one = verdict(dataclasses.replace(compared, comparisons=tuple(odd)), MODEL,
-                  BY_ID["representation_unnormalised"])  # fmt: skip
+    ]
+    return verdict(dataclasses.replace(compared, comparisons=tuple(odd)), MODEL,
+                   BY_ID["representation_unnormalised"])  # fmt: skip
+
+
+def test_a_large_difference_whose_interval_holds_zero_is_not_support():
+    one = with_untrained(estimate(0.2, 0.15))
+    assert one.status == OPEN and "(untrained)" in one.sentence
+    assert with_untrained(estimate(0.2, 0.05)).status == SUPPORTED
+
+
+# -- many tries -----------------------------------------------------------------------------------
+
+
+def test_one_of_many_controls_above_by_chance_does_not_contradict():
+    """Its own interval is below 0, and its p value of 0.03 is one of ten."""
+    one = with_untrained(estimate(-0.0217, 0.01))
     (low,) = [a for a in one.against if a.control == "untrained"]
     assert low.difference.high < 0 and low.p_adjusted > 0.05 and one.status == OPEN
 

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from empirical.jsonfile import whole_bytes
 from empirical.report.palette import BAND, INK, MUTED, PAPER, RULE, Style
@@ -39,6 +40,7 @@ RIGHT, BELOW, ABOVE = 0.14, 0.48, 0.08  # room around axes, in inches
 HEADING, TITLE = 0.2, 0.32  # over a panel and over a whole figure
 NOTHING = {"Date": None, "Creator": None, "Format": None, "Type": None}
 UNDATED = {"CreationDate": None, "Creator": None, "Producer": None}
+KINDS = {"svg": NOTHING, "pdf": UNDATED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,22 +144,26 @@ def whole(figure: Figure) -> Canvas:
     return canvas
 
 
-def save(figure: Figure, folder: Path) -> tuple[Path, Path]:
+def save(figure: Figure, folder: Path) -> list[Path]:
     """`ID.svg` and `ID.pdf` in light colours; the same figure, the same bytes."""
     paths = []
     with settings():
         canvas = whole(figure)
-        for kind, metadata in (("svg", NOTHING), ("pdf", UNDATED)):
+        for kind, metadata in KINDS.items():
             out = io.BytesIO()
             canvas.savefig(out, format=kind, metadata=metadata)
             paths.append(Path(folder) / f"{figure.id}.{kind}")
             whole_bytes(paths[-1], out.getvalue())
-    return paths[0], paths[1]
+    return paths
 
 
 def ticks(axis: Axes, names: Sequence[str], vertical: bool = True) -> None:
-    """Names at 0, 1, 2, ... of one axis; the first on top where it is the vertical one."""
+    """Names at 0, 1, 2, ... of one axis; the first on top where it is the vertical one.
+
+    The horizontal axis then carries few numbers.
+    """
     if vertical:
+        axis.xaxis.set_major_locator(MaxNLocator(5))  # numbers that have room
         axis.set_yticks(range(len(names)), labels=list(names))
         axis.set_ylim(len(names) - 0.5, -0.5)
     else:

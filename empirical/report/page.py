@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from empirical.report.blocks import Block, Details, Plot, Section
-from empirical.report.drawing import Figure, Key, panel_svg
+from empirical.report.drawing import KINDS, Figure, Key, panel_svg
 from empirical.report.svg import BAND_SWATCH, swatch, themed
 
 _INTERVAL = re.compile(r"^(.*?) ?(\[[^\]]*\]) ?(.*)$", re.DOTALL)
@@ -93,7 +93,7 @@ def shown_plot(figure: Figure, stored: bool) -> ShownPlot:
         )
         for i, panel in enumerate(figure.panels)
     )  # fmt: skip
-    names = tuple(f"figures/{figure.id}.{kind}" for kind in ("svg", "pdf")) if stored else ()
+    names = tuple(f"figures/{figure.id}.{kind}" for kind in KINDS) if stored else ()
     return ShownPlot(
         id=figure.id, title=figure.title, caption=figure.caption,
         keys=tuple(map(_key, figure.keys)), panels=panels,

@@ -69,7 +69,7 @@ def draw(axis: Axes, found: Head) -> None:
     ticks(axis, ROWS)
     axis.set_xlim(-0.5, asking + own)
     places = (0.5, shown + k / 2, asking + own / 2)
-    axis.set_xticks(places, labels=["BOS", f"{k} demonstrations", f"{own} tokens of the query"])
+    axis.set_xticks(places, labels=["BOS", f"demonstrations ({k})", f"query ({own})"])
     axis.tick_params(length=0)
     for side in axis.spines.values():
         side.set_visible(False)

@@ -111,7 +111,7 @@ def known_figures(calibration: Calibration) -> tuple[Figure, ...]:
             Figure(
                 id=f"dose-known-{name.replace('_', '-')}",
                 title="What each metric reads on a known model at a known dose",
-                caption=f"Finetuning is mixed by hand: {calibration.cases[name].title}. Shaded "
+                caption=f"Finetuning is turned as above: {calibration.cases[name].title}. Shaded "
                 "around the line: 95 % bootstrap intervals over queries. Grey: what unrelated "
                 "updates of the same norm read. Model constructed, data drawn with seed "
                 f"{calibration.provenance.seed}.",
@@ -141,7 +141,7 @@ def draw(axis: Axes, lines: Mapping[int, Line], label: str) -> None:
             continue
         ring = looks(style) | {"linestyle": "none", "markerfacecolor": PAPER}
         axis.plot([found.at], [found.measured], **ring, markersize=8, markeredgewidth=1.6)
-    axis.set_xlabel("dose: share of the in-context update in finetuning")
+    axis.set_xlabel("dose")
     axis.set_ylabel(label)
 
 
@@ -185,8 +185,9 @@ def figures(results: Results) -> tuple[Figure, ...]:
                 Figure(
                     id=f"dose-{number + 1}" if number else "dose",
                     title=f"What each metric reads at a known dose: {model}",
-                    caption="The update of finetuning is replaced by a mixture with the in-context "
-                    "update of the same cell. Large marks: what was measured, placed where the "
+                    caption="The update of finetuning is turned, its norm kept: the dose is its "
+                    "cosine to the in-context update of the same cell, 1 is the same direction, "
+                    "0 an unrelated one. Large marks: what was measured, placed where the "
                     "curve reads the same (at dose 0 where it reads less). Lines are tasks, means "
                     f"over seeds. {FIRST} {origin(used)}",
                     panels=tuple(panels),

@@ -24,6 +24,12 @@ def opacity(value: float, largest: float) -> float:
     return STRONGEST * min(1.0, abs(value) / largest) if largest > 0 else 0.0
 
 
+def signed(value: float, digits: int) -> str:
+    """With a true minus sign, and none before a zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
 def heat(
     axis: Axes, matrix: Matrix, rows: Sequence[str], columns: Sequence[str], largest: float,
     digits: int = 2,
@@ -34,8 +40,9 @@ def heat(
         for j, value in enumerate(row):
             _cell(axis, i, j, value, largest)
             if count <= NUMBERS and not math.isnan(value):
-                text = f"{value:.{digits}f}".replace("-", "−")
-                axis.text(j, i, text, ha="center", va="center", fontsize=7, color=INK)
+                axis.text(
+                    j, i, signed(value, digits), ha="center", va="center", fontsize=7, color=INK
+                )
     ticks(axis, rows)
     ticks(axis, columns, vertical=False)
     axis.tick_params(length=0)

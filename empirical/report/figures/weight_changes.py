@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,26 +38,24 @@ def mean_table(found: Sequence[Finding], name: str) -> Matrix:
 
 
 def outside(found: Sequence[Finding]) -> tuple[tuple[bool, ...], ...]:
-    """Heads whose cosine lies outside the null band of their own in every seed: [L][H]."""
+    """Heads whose cosine is above its own null band in every seed, or below in every seed: [L][H].
 
-    def one(finding: Finding) -> list[list[bool]]:
-        tables: Mapping[str, Any] = finding.tables
-        rows = zip(
-            *(tables[k] for k in ("cosine", "cosine_null_low", "cosine_null_high")), strict=True
-        )
-        # A comparison with nan is false: an undefined head is not outside.
-        return [
-            [plain(x) < plain(a) or plain(x) > plain(b) for x, a, b in zip(*row, strict=True)]
-            for row in rows
-        ]
-
-    return tuple(map(tuple, np.all([one(f) for f in found], axis=0).tolist()))
+    A comparison with nan is false: an undefined head is not outside.
+    """
+    cosine, low, high = (
+        np.array([[[plain(x) for x in row] for row in f.tables[name]] for f in found])
+        for name in ("cosine", "cosine_null_low", "cosine_null_high")
+    )
+    framed = np.all(cosine > high, axis=0) | np.all(cosine < low, axis=0)
+    return tuple(tuple(bool(x) for x in row) for row in framed)
 
 
-def draw_heads(axis: Axes, cosines: Matrix, marked: Sequence[Sequence[bool]]) -> None:
+def draw_heads(
+    axis: Axes, cosines: Matrix, marked: Sequence[Sequence[bool]], largest: float
+) -> None:
     """Layers from top to bottom; a frame around what is outside its null band."""
     layers, heads = len(cosines), len(cosines[0])
-    heat(axis, cosines, [str(i) for i in range(layers)], [str(i) for i in range(heads)], 1.0)
+    heat(axis, cosines, [str(i) for i in range(layers)], [str(i) for i in range(heads)], largest)
     for i, row in enumerate(marked):
         for j, out in enumerate(row):
             if out:
@@ -152,21 +149,24 @@ def heads_figure(results: Results) -> Figure | None:
     if not cells:
         return None
     models = [m for m, _ in results.cells()]
+    tables = [mean_table(findings(seeds, "delta_w"), "cosine") for _, _, seeds in cells]
+    known = [abs(x) for t in tables for row in t for x in row if not math.isnan(x)]
+    largest = max(known, default=1.0)
     panels = []
-    for model, task, seeds in cells:
-        found = findings(seeds, "delta_w")
-        cosines, marked = mean_table(found, "cosine"), outside(found)
+    for (model, task, seeds), cosines in zip(cells, tables, strict=True):
+        marked = outside(findings(seeds, "delta_w"))
         panels.append(
             Panel(title=names.place(model, task, models), text=_head_words(cosines, marked),
-                  draw=partial(draw_heads, cosines=cosines, marked=marked))
+                  draw=partial(draw_heads, cosines=cosines, marked=marked, largest=largest))
         )  # fmt: skip
     used = [e for _, _, seeds in cells for e in seeds]
     return Figure(
         id="delta-w-heads",
         title="Cosine of ΔW in context and ΔW of finetuning, head by head",
-        caption="Blue is positive, orange negative, and the number says it. Framed: outside the "
-        "band of random rotations of ΔW of finetuning (95 %), in every seed. Struck through: "
-        f"undefined. {origin_of(used)}",
+        caption="Blue is positive, orange negative, as the number says where it fits; the "
+        f"strongest colour is {largest:.2f}. Framed: above the band of random rotations of ΔW of "
+        "finetuning (95 %) in every seed, or below it in every seed. Struck through: undefined. "
+        f"{origin_of(used)}",
         panels=tuple(panels),
     )
 

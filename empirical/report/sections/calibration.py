@@ -23,16 +23,16 @@ KINDS: Mapping[str, str] = {
 RIGHT = {True: "✓ right", False: "✗ wrong", None: "not judged"}
 
 
-def _wanted(kind: str, check: Check) -> str:
+def _wanted(kind: str, check: Check, digits: int) -> str:
     """What a right reading would be."""
     if check.right is None and isinstance(check.value, Undefined):
         return "–"
     if kind == "constructed" and isinstance(check.bound, float):
         return f"highest, within {check.bound:.1e}"
     if kind == "trained" and check.high is not None:
-        return f"above {shown(check.high)}, the highest of {check.draws}"
+        return f"above {shown(check.high, digits)}, the highest of {check.draws}"
     if check.inside is not None:
-        return f"in [{shown(check.low)}, {shown(check.high)}]"
+        return f"in [{shown(check.low, digits)}, {shown(check.high, digits)}]"
     return "–"
 
 
@@ -43,10 +43,10 @@ def _count(check: Check) -> str:
 
 
 def _row(kind: str, metric: str, check: Check) -> tuple[str, ...]:
-    value = "undefined" if isinstance(check.value, Undefined) else shown(check.value, 4)
+    digits, gone = 1 if names.percent(metric) else 3, isinstance(check.value, Undefined)
     why = check.value.reason if isinstance(check.value, Undefined) else check.why
-    return (names.metric(metric), value, _wanted(kind, check), _count(check), RIGHT[check.right],
-            why)  # fmt: skip
+    return (names.metric(metric), "undefined" if gone else shown(check.value, digits),
+            _wanted(kind, check, digits), _count(check), RIGHT[check.right], why)  # fmt: skip
 
 
 def case_grid(name: str, case: Case) -> Grid:

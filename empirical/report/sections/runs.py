@@ -32,17 +32,20 @@ def _cell(results: Results, record: Record) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _ordered(results: Results) -> list[Record]:
+    """Models by name, tasks in the paper's order, seeds ascending."""
+    order = {cell: i for i, cell in enumerate(results.cells())}
+    return sorted(
+        results.records, key=lambda r: (order[r.provenance.model, r.task], r.provenance.seed)
+    )
+
+
 def _cells(results: Results) -> Grid:
     headings = (
         "protocol", "rate", "k", "context tokens", "n", "position", "arithmetic", "threads",
         "seconds", "seconds, controls", "peak GiB",
     )  # fmt: skip
     text = {"protocol", "position", "arithmetic"}
-    order = {cell: i for i, cell in enumerate(results.cells())}
-    ordered = sorted(
-        results.records,
-        key=lambda r: (order[r.provenance.model, r.task], r.provenance.seed),
-    )
     return Grid(
         id="cells",
         caption="Every cell of the study",
@@ -51,7 +54,7 @@ def _cells(results: Results) -> Grid:
             Column(heading="seed", kind="head"),
             *(Column(heading=h, kind="text" if h in text else "number") for h in headings),
         ),
-        rows=tuple(_cell(results, r) for r in ordered),
+        rows=tuple(_cell(results, r) for r in _ordered(results)),
         notes=(
             "rate: of finetuning. k: demonstrations. n: evaluation examples. position: the token "
             "whose states are compared. Seconds and memory are of that machine, and no result "
@@ -73,7 +76,7 @@ def _versions(results: Results) -> Grid:
 
 def _sources(results: Results) -> Grid:
     rows = []
-    for r in results.records:
+    for r in _ordered(results):
         made = r.provenance
         rows.append(
             (made.model, r.task, made.source, made.revision or "none", made.rule,
@@ -93,20 +96,26 @@ def _sources(results: Results) -> Grid:
 
 
 def _rates(results: Results) -> Grid:
+    """One row for each cell that tried several rates."""
     rows = []
-    for r in results.records:
+    for r in _ordered(results):
         made = r.provenance
-        for rate, found in made.selection:
-            text = f"{found:.1f}" if isinstance(found, float) else f"undefined ({found.reason})"
-            mark = "chosen" if rate == made.rate else ""
-            rows.append((made.model, r.task, str(made.seed), f"{rate:g}", text, mark))
+        known = {x: y for x, y in made.selection if isinstance(y, float)}
+        if known:
+            ends = f"{min(known.values()):.1f} to {max(known.values()):.1f}"
+            chosen = f"{known[made.rate]:.1f}" if made.rate in known else "not tried"
+            rows.append((made.model, r.task, str(made.seed), made.rates_on,
+                         str(len(made.selection)), str(len(made.selection) - len(known)),
+                         f"{made.rate:g}", chosen, ends))  # fmt: skip
     heads = [Column(heading=h, kind="head") for h in ("model", "task", "seed")]
+    numbers = ("rates", "diverged", "chosen", "its accuracy (%)", "all accuracies (%)")
     return Grid(
         id="rates",
         caption="How the rate was chosen",
-        columns=(*heads, Column(heading="rate"), Column(heading="accuracy (%)"),
-                 Column(heading="choice", kind="text")),
+        columns=(*heads, Column(heading="on rows of", kind="text"),
+                 *(Column(heading=h) for h in numbers)),
         rows=tuple(rows),
+        notes=("The records hold every rate with its accuracy.",),
     )  # fmt: skip
 
 
@@ -114,7 +123,7 @@ def section(results: Results) -> Section:
     """Cells first; versions, hashes and rates behind summaries; commands at the end."""
     blocks: list[Block] = [Table(grid=_cells(results))]
     more = [("Versions", _versions(results)), ("Data, weights and code", _sources(results)),
-            ("Rates that were tried", _rates(results))]  # fmt: skip
+            ("Rates", _rates(results))]  # fmt: skip
     for summary, grid in more:
         if grid.rows:
             blocks.append(Details(summary=summary, blocks=(Table(grid=grid),)))
