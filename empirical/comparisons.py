@@ -199,8 +199,21 @@ class _Task:
             model=first.provenance.model, task=first.task, metric=pair.metric,
             control=pair.control, required=pair.required, ours=ours, theirs=theirs,
             difference=gap, dose=self._dose(pair.metric, gap.value),
-            set_aside=_aside(pair, ours, theirs),
+            set_aside=_aside(pair, ours, theirs) or self._one_answer(pair),
         )  # fmt: skip
+
+    def _one_answer(self, pair: _Pair) -> str | None:
+        """Why recall says nothing of a control whose in-context answers are all one class."""
+        found = [c.findings.get(pair.control) for c in self.cells]
+        answered = [f.predictions.get("icl") for f in found if f is not None]
+        known = [a for a in answered if a is not None and len(a)]
+        if pair.metric not in RECALLS or len(known) < len(self.cells):
+            return None
+        if any((a != a[0]).any() for a in known):
+            return None
+        return (
+            "in context this control gives one answer to everything: recall is that class's share"
+        )
 
     def _dose(self, metric: str, difference: Number) -> Number:
         """Against the dose curve of this task, the mean over its seeds."""

@@ -46,9 +46,10 @@ class ReaderStage:
 
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
     around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
-    a batch; `rate` times the recipe's. `hints`: the share of a task's texts that end in the own word
-    of their class, so that a text can be matched with the word that it alone suggests; `direct`:
-    single rows a step, where real rows are read. It ends at `threshold` or after `steps` steps.
+    a batch; `rate` times the recipe's. `hints`: the share of a task's texts that end in the own
+    word of their class, so that a text can be matched with the word that it alone suggests;
+    `direct`: single rows a step, where real rows are read. It ends at `threshold` or after `steps`
+    steps.
     """
 
     odds: dict[str, float]

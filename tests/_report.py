@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from empirical import evidence, records
+from empirical.calibration import files
+from empirical.calibration.files import Calibration, Case, Check, Source
 from empirical.delta_w import Head, Moved, Tokens, measured, rotations
 from empirical.delta_w_finding import Heads, finding
 from empirical.evidence import Evidence, Finding, Series
@@ -145,9 +147,36 @@ def findings(record: Record, seed: int, classes: int) -> dict[str, Finding]:
     return found
 
 
+def calibration() -> Calibration:
+    """One known model of each kind, one reading of them wrong, and a curve over its null."""
+    right = Check(value=1.0, right=True, bound=1e-14)
+    wrong = Check(value=0.5, right=False, bound=1e-14, why="half of what it has to be")
+    above = Check(value=0.9, right=True, high=0.5, low=0.1, draws=99)
+    inside = Check(value=0.31, right=True, low=0.2, high=0.4, draws=99, readings=(0.3, 0.32),
+                   inside=2, probability=1.0)  # fmt: skip
+    gone = Check(value=Undefined("no score changes in a first layer"), right=None)
+    doses = [0.0, 0.5, 1.0]
+    return Calibration(
+        provenance=Source(seed=7, dtype="float64", threads=1, versions={"torch": "2"},
+                          code_sha256="0" * 64, commit=None,
+                          command=("dualform", "calibrate", "--seed", "7")),
+        cases={
+            "one_step": Case(kind="constructed", title="one step on least squares",
+                             checks={"sim_aou": right, "sim_am_delta": gone, "kendall": wrong}),
+            "trained": Case(kind="trained", title="trained on regression",
+                            checks={"sim_aou": above}, numbers={"rate": 0.25}),
+            "random": Case(kind="unrelated", title="random weights", checks={"sim_aou": inside}),
+        },
+        curves={"one_step": {"dose": doses, "sim_aou": [0.3, 0.5, 1.0],
+                             "sim_aou_low": [0.2, 0.4, 1.0], "sim_aou_high": [0.4, 0.6, 1.0],
+                             "null": {"sim_aou": [0.25, 0.3, 0.35]}}},
+    )  # fmt: skip
+
+
 def full_folder(folder: Path, seeds: Sequence[int] = (1,), tasks: Sequence[str] = TASKS) -> Path:
-    """Records, checks and evidence; the record of every seed has the numbers of seed 1."""
+    """Records, checks, evidence, calibration; every seed's record has the numbers of seed 1."""
     folder.mkdir(parents=True, exist_ok=True)
+    files.write(calibration(), folder)
     for task in tasks:
         for kind, end in (("record", "-s1"), ("checks", "")):
             shutil.copy(RESULTS / f"{kind}-embedded-{task}{end}.json", folder)

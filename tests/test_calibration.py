@@ -17,7 +17,7 @@ from empirical.calibration.known import KNOWN, judged
 from empirical.calibration.linear import LinearModel, linear_model, stepped
 from empirical.calibration.steps import linear_loss_steps
 from empirical.kendall import example_masses
-from empirical.metrics import Undefined, cosines
+from empirical.metrics import Undefined, cosines, similarity
 from proofs.statements.construction import CONSTRUCTION
 
 STREAM = {name: i for i, name in enumerate(KNOWN)}
@@ -278,3 +278,15 @@ def test_a_model_of_zero_weights_has_no_similarity():
     model = linear_model("zero", case.episode.table, [zero], torch.ones(10, dtype=torch.float64))
     found, _ = judged(replace(case, model=model))
     assert isinstance(found.checks["sim_aou"].value, Undefined) and "sim_aou" in wrong(found)
+
+
+def test_a_layer_in_which_rounding_decides_on_one_head_is_left_out():
+    similar = similarity(np.array([[0.5, 1.0], [0.5, 1.0]]), np.ones((2, 2), dtype=bool), 0, 4)
+    bound = np.full((2, 2, 2), 1e-15)
+    bound[1, 0, 1] = np.inf
+    defined = np.ones((2, 2, 2), dtype=bool)
+    check = known._layered(similar, bound, defined)
+    assert check.right and check.value == 1.0
+    defined[1, 0, 1] = False  # a score that is zero on both sides: no cosine is taken of it
+    check = known._layered(similar, bound, defined)
+    assert check.right is False and check.value == 0.75

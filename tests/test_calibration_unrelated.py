@@ -9,6 +9,8 @@ import torch
 from scipy import stats
 
 from empirical.calibration import construct, null, trained, trained_case, unrelated
+from empirical.calibration.bounds import gamma
+from empirical.calibration.linear import Weights
 from empirical.calibration.null import band_of, null_band, turned
 from empirical.calibration.reading import read
 from empirical.calibration.steps import unrelated_steps
@@ -87,11 +89,11 @@ def test_a_trained_prediction_is_what_the_study_records():
     whole = construct.Regression(X=task.X[None], Y=task.Y[None], x=task.x[None], y=task.y[None])
     told = trained.predicted(made, whole)[0].T.numpy()
     h = found.whole("icl").h[:, 0, trained.INPUTS :]
-    size = sum(np.abs(w.numpy()).sum() for w in (made.query, made.key, made.value, made.output))
-    # 4 products of inner sizes d, d, d and N + 1: gamma_100 times the sizes of all factors.
-    assert (np.abs(told - h) <= 100 * 2.0**-53 * size**4).all()
-    cos, _ = cosines(told, h)
-    assert cos.min() > 1 - 1e-9 / 2**10 and np.abs(told).min() > 0
+    sizes = Weights(**{k: abs(getattr(made, k)) for k in ("query", "key", "value", "output")})
+    above = construct.Regression(X=abs(whole.X), Y=abs(whole.Y), x=abs(whole.x), y=whole.y)
+    # Products of inner sizes d (five of them) and N + 1, in whatever order: Higham, section 3.5.
+    bound = 2 * gamma(5 * d + trained.SHOWN + 20) * trained.predicted(sizes, above)[0].T.numpy()
+    assert (np.abs(told - h) <= bound).all() and (np.abs(told) > bound).all()
 
 
 def test_an_untrained_layer_is_not_read_as_a_trained_one():

@@ -251,9 +251,7 @@ def test_positions_that_cannot_be_shifted_are_set_aside():
 
 def test_lengths_that_are_all_equal_are_set_aside_and_other_gaps_are_not():
     gone = np.full(40, np.nan, dtype=np.float32)
-    equal = [
-        with_values(c, BASE, "kendall_lengths", gone) for c in cells(("sst2",), world=SMALL)
-    ]
+    equal = [with_values(c, BASE, "kendall_lengths", gone) for c in cells(("sst2",), world=SMALL)]
     compared = comparisons.compare(equal)
     one = found(compared, "kendall_examples", "kendall_lengths")
     assert one.set_aside is not None and "equally long" in one.set_aside
@@ -269,6 +267,23 @@ def test_lengths_that_are_all_equal_are_set_aside_and_other_gaps_are_not():
     ]
     one = found(comparisons.compare(nothing), "kendall_examples", "kendall_lengths")
     assert one.set_aside is None  # without a score there is nothing to set aside
+
+
+def test_a_control_that_gives_one_answer_in_context_has_no_recall_to_beat(made):
+    def constant(c, places):
+        answered = c.findings["untrained"].predictions
+        same = np.ones_like(answered["icl"])
+        same[:places] = 0
+        return changed(c, "untrained", predictions={**answered, "icl": same})
+
+    mine = [c for c in made if c.task == "sst2"]
+    compared = comparisons.compare([constant(c, 0) for c in mine])
+    assert "one answer to everything" in found(compared, "rec2ftp_excess", "untrained").set_aside
+    assert found(compared, "sim_aou", "untrained").set_aside is None
+    assert found(compared, "rec2ftp_excess", "random_blocks").set_aside is None
+    one_differs = [constant(c, int(i == 0)) for i, c in enumerate(mine)]
+    compared = comparisons.compare(one_differs)
+    assert found(compared, "rec2ftp_excess", "untrained").set_aside is None
 
 
 def test_a_control_that_corrects_nothing_has_no_recall_to_beat(made):

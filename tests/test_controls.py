@@ -31,7 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(root: Path, out: str = "out") -> tuple[object, ...]:
     return ("reproduce", "--model", root / "model", "--data", root / "data", "--task", "mr",
-            "--task", "cb", "--k", 4, "--rates", "0.1", "--no-checks", "--out", root / out)  # fmt: skip
+            "--task", "cb", "--k", 4, "--rates", "0.1", "--no-checks", "--out",
+            root / out)  # fmt: skip
 
 
 def cell(root: Path, task: str = "mr") -> Evidence:
@@ -102,9 +103,7 @@ def test_a_control_moves_what_it_replaces_and_leaves_the_rest(made: Path) -> Non
     for name, control in CONTROLS.items():
         if control.kind == "finetuning":
             assert same(name, "sim_am_before") and not same(name, "sim_am_after"), name
-            assert np.array_equal(
-                findings[name].predictions["icl"], base.predictions["icl"]
-            ), name
+            assert np.array_equal(findings[name].predictions["icl"], base.predictions["icl"]), name
         if control.kind in THREE:
             assert not same(name, "sim_aou"), name
         if control.kind == "context" or name == "position_only":
@@ -169,7 +168,9 @@ def test_a_stopped_run_goes_on_with_the_next_control(
     assert set(evidence.read(path).findings) == {BASE, "ft_random", "icl_wrong_labels"}
     run.clear()
     monkeypatch.setattr(
-        controlled, "run_control", lambda bench, name: (run.append(name), run_control(bench, name))[1]
+        controlled,
+        "run_control",
+        lambda bench, name: (run.append(name), run_control(bench, name))[1],
     )
     found = dualform(*command(made, "stopped"), *options)
     assert found.exit_code == 0 and run == ["order", *names]

@@ -13,9 +13,8 @@ def slow(tables: np.ndarray) -> list[float]:
         pairs = []
         for a in range(tables.shape[0]):
             for b in range(a):
-                pairs.append(
-                    sum(abs(float(x) - float(y)) for x, y in zip(tables[a, i], tables[b, i])) / 2
-                )
+                both = zip(tables[a, i], tables[b, i], strict=True)
+                pairs.append(sum(abs(float(x) - float(y)) for x, y in both) / 2)
         found.append(sum(pairs) / len(pairs))
     return found
 

@@ -22,7 +22,10 @@ def part(seed: int, places: range | list[int], stretch: float = 1.0) -> Part:
         labels=np.array([i % 2 for i in places]),
         scores=np.stack([r.normal(size=2) for r in rngs]).astype(np.float32),
         h=np.stack([stretch * r.normal(size=(L, D)) for r in rngs]).astype(np.float32),
-        m=[r.normal(size=(L, H, T + i % 2)).astype(np.float32) for r, i in zip(rngs, places)],
+        m=[
+            r.normal(size=(L, H, T + i % 2)).astype(np.float32)
+            for r, i in zip(rngs, places, strict=True)
+        ],
     )
 
 
@@ -68,7 +71,7 @@ def test_changed_scores_are_compared_as_their_definition_says(
             heads = []
             for h in range(H):
                 x, y = (change([float(v) for v in p.m[i][l, h]]) for p in (a, b))
-                dot = sum(p * q for p, q in zip(x, y))
+                dot = sum(p * q for p, q in zip(x, y, strict=True))
                 heads.append(dot / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y)))
             layers.append(sum(heads) / H)
         # a float32 value of a number up to 1, of sums in float64

@@ -1,5 +1,6 @@
 """The README shows what the committed results hold, and only commands that exist."""
 
+import csv
 import io
 import re
 from pathlib import Path
@@ -8,11 +9,15 @@ import pytest
 from rich.console import Console
 
 from empirical import check_files, display, records, tables
+from empirical.report.analysis import analyse, controls_csv, verdicts_csv
+from empirical.report.results import read_results
+from empirical.verdict import CONTRADICTED, OPEN, SUPPORTED, UNTESTED
 from tests._study import dualform
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "docs" / "results"
+STATUSES = (SUPPORTED, OPEN, CONTRADICTED, UNTESTED)
 
 
 def rendered(shown: object) -> str:
@@ -48,6 +53,41 @@ def test_committed_tables_are_those_of_the_committed_records(folder: str, tmp_pa
     tables.write_all(records.read_all(RESULTS / folder), tmp_path)
     for name in ("tables.md", "tables.csv", "tables.tex"):
         assert (tmp_path / name).read_bytes() == (RESULTS / folder / name).read_bytes()
+
+
+JUDGED = sorted(p.parent.name for p in RESULTS.glob("*/verdicts.csv"))
+
+
+def test_the_study_with_all_controls_is_compared() -> None:
+    assert "embedded-study" in JUDGED
+
+
+@pytest.mark.parametrize("folder", JUDGED)
+def test_committed_verdicts_are_those_of_the_committed_evidence(folder: str) -> None:
+    results = read_results(RESULTS / folder)
+    found = analyse(results)
+    committed = (RESULTS / folder / "verdicts.csv").read_text(encoding="utf-8")
+    assert verdicts_csv(found.verdicts) == committed
+    whole = (RESULTS / folder / "controls.csv").read_text(encoding="utf-8")
+    assert controls_csv(found.compared) == whole
+
+
+def test_the_verdicts_in_the_readme_are_those_of_the_committed_study() -> None:
+    text = (RESULTS / "embedded-study" / "verdicts.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    shown = [line for line in README.splitlines() if line.startswith("| ") and any(
+        f" | {status} | " in line for status in STATUSES)]  # fmt: skip
+    assert len(shown) == len(rows)
+    for line, row in zip(shown, rows, strict=True):
+        digits = 1 if row["metric"].startswith("rec2ftp") else 3
+        expected = [f" | {row['status']} | "]
+        if row["difference"]:
+            value, low, high = (
+                f"{float(row[k]):.{digits}f}"
+                for k in ("difference", "difference_low", "difference_high")
+            )
+            expected += [f"| `{row['control']}` | {value} [{low}, {high}] |"]
+        assert all(part in line for part in expected), (line, expected)
 
 
 def test_commands_in_the_readme_exist() -> None:

@@ -1,6 +1,10 @@
 """The report's page and files: what is in them, and that they need nothing else."""
 
+import csv
+import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,15 +16,24 @@ import numpy as np
 import pytest
 
 from empirical import records, tables
+from empirical.claims import QUALIFIES
+from empirical.comparisons import compare
 from empirical.errors import UserError
 from empirical.jsonfile import dumps, write_text
 from empirical.metrics import Undefined
 from empirical.records import Measurement
-from empirical.report import write_report
+from empirical.report import grids, names, write_report
+from empirical.report.analysis import analyse
 from empirical.report.commands import merged
+from empirical.report.figures import per_layer, strongest
 from empirical.report.page import interval_parts
+from empirical.report.results import read_results
+from empirical.report.sections import controls
+from empirical.report.sections import verdicts as verdict_section
 from empirical.report.sections.answers import confusion
 from empirical.report.sections.paper import pooled
+from empirical.verdict import verdicts as judge_all
+from tests._evidence import World, cells
 from tests._report import RESULTS, full_folder
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "mspace"}
@@ -63,11 +76,19 @@ class Page(HTMLParser):
         ]
 
 
+OTHER_HASHES = {"PYTHONHASHSEED": "12345"}  # whatever order sets come in
+
+
+def made(path: Path) -> Path:
+    return full_folder(path, seeds=(1, 2), tasks=("sst2",))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = full_folder(tmp_path_factory.mktemp("report"), seeds=(1, 2), tasks=("agnews", "sst2"))
-    write_report(made)
-    return made
+    path = made(tmp_path_factory.mktemp("report"))
+    paths = write_report(path)
+    assert len(paths) > 40 and paths[0].name == "report.html"
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +120,14 @@ def test_a_report_loads_no_model_library(also: str, loaded: set[str]) -> None:
     assert run.stdout.strip() == str(sorted(loaded))
 
 
-def test_the_same_folder_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    one, two = (full_folder(tmp_path / name, tasks=("cb",)) for name in "ab")
-    paths = write_report(one)
-    assert len(paths) > 20 and paths[0].name == "report.html"
-    for first, second in zip(paths, write_report(two), strict=True):
-        assert first.read_bytes() == second.read_bytes(), first.name
-    other = (folder / "report.html").read_bytes()  # of other records
-    assert other != paths[0].read_bytes()
+def test_another_process_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    again = made(tmp_path / "x")
+    code = f"import pathlib, empirical.report as r; r.write_report(pathlib.Path({str(again)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **OTHER_HASHES})
+    first, second = (sorted(p for p in x.rglob("*") if p.is_file()) for x in (folder, again))
+    assert len(first) > 40 and [p.name for p in first] == [p.name for p in second]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes(), one.name
 
 
 def test_nothing_outside_the_folder_is_named(text: str, page: Page, folder: Path) -> None:
@@ -234,6 +255,162 @@ def test_each_seed_stands_behind_a_summary(page: Page) -> None:
     place = [i for i, (tag, a) in enumerate(page.elements) if a.get("id") == "paper-accuracy-seeds"]
     before = [tag for tag, _ in page.elements[: place[0]]]
     assert before.count("details") > 0
+
+
+@pytest.mark.parametrize(
+    ("effect", "word", "status"),
+    [(0.2, "Supported", "yes"), (-0.2, "Contradicted", "no"), (0.0, "Not distinguishable", "open")],
+)
+def test_a_card_says_what_was_judged_in_words_and_with_the_deciding_numbers(
+    effect: float, word: str, status: str
+) -> None:
+    compared = compare(cells(world=World(effect=effect)))
+    judged = [v for v in judge_all(compared) if v.claim.id == "representation"]
+    card = verdict_section.card(judged[0], 0)
+    one = judged[0].deciding
+    assert one is not None and card.word.startswith(word) and card.status == status
+    (label, number), *_ = card.numbers
+    gap = one.difference
+    assert number == f"{gap.value:.3f} [{gap.low:.3f}, {gap.high:.3f}]"
+    assert names.control(one.control) in label and names.control(one.control) in card.sentence
+    assert card.link == "controls-0-sim-aou"
+
+
+def test_a_claim_that_cannot_be_tested_says_why_and_has_no_numbers() -> None:
+    judged = judge_all(compare(cells(seeds=(1,))))
+    card = verdict_section.card(judged[0], 0)
+    assert card.word == "Not testable here" and card.numbers == () and card.status == "untested"
+    assert "2 or more are needed" in card.sentence and not card.sentence.startswith("Not test")
+
+
+def test_a_misread_metric_decides_no_claim(folder: Path) -> None:
+    results = read_results(folder)
+    found = {v.claim.id: v for v in analyse(results).verdicts}
+    assert found["tokens"].status == "not testable here"
+    assert "half of what it has to be" in found["tokens"].sentence
+    without = analyse(replace(results, calibration=None)).verdicts
+    assert {v.claim.id: v for v in without}["tokens"].status != "not testable here"
+
+
+def test_every_card_leads_to_the_controls_of_its_metric(page: Page) -> None:
+    links = [a["href"] for a, text in page.all("a") if text.startswith("Every control")]
+    tables_ = {f"#{a['id']}" for a, _ in page.all("table")}
+    assert len(links) == 7 and set(links) <= tables_
+    marks = [text for a, text in page.all("span") if a.get("class") == "mark"]
+    assert len(marks) == 8 and set(marks) <= set("✓✗≈○")
+
+
+def test_the_grid_of_a_metric_holds_its_differences_and_says_why_some_are_missing() -> None:
+    world = World(left_out=("untrained",))
+    compared = compare(cells(world=world))
+    grid = controls.grid(compared, "tiny_model|1", "sim_aou", ["sst2", "cb"], "0")
+    rows = {row[0]: row[1:] for row in grid.rows}
+    for one in compared.of("tiny_model|1", "sim_aou"):
+        place = ["sst2", "cb"].index(one.task)
+        label = f"less {names.control(one.control)}{'*' * one.required}"
+        gap = one.difference
+        if one.control == "untrained":
+            assert rows[label][place] == "undefined (1)"
+        else:
+            assert rows[label][place] == f"{gap.value:.3f} [{gap.low:.3f}, {gap.high:.3f}]"
+    assert grid.notes == ("(1) the control was not run (--control untrained)",)
+    ours = compared.of("tiny_model|1", "sim_aou")[0].ours
+    assert rows["measured"][1].startswith(f"{ours.value:.3f} [")  # tasks come by name: cb
+
+
+def test_a_gain_is_shown_as_a_gain() -> None:
+    compared = compare(cells(world=World()))
+    own = compared.of("tiny_model|1", "sim_am_gain")
+    shown = controls.measured([c for c in own if c.task == "cb"])
+    line = next(c for c in own if c.task == "cb" and c.control == "sim_am_before")
+    assert shown == line.difference != line.ours
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def test_files_of_controls_and_verdicts_keep_full_precision(folder: Path) -> None:
+    analysis = analyse(read_results(folder))
+    rows = read_csv(folder / "controls.csv")
+    assert len(rows) == len(analysis.compared.comparisons) > 100
+    for row, one in zip(rows, analysis.compared.comparisons, strict=True):
+        assert (row["task"], row["metric"], row["control"]) == (one.task, one.metric, one.control)
+        value = one.difference.value
+        assert row["difference"] == ("" if isinstance(value, Undefined) else repr(value))
+    judged = read_csv(folder / "verdicts.csv")
+    assert [r["status"] for r in judged] == [v.status for v in analysis.verdicts]
+    assert [r["sentence"] for r in judged] == [v.sentence for v in analysis.verdicts]
+
+
+def test_markdown_of_controls_and_verdicts_has_as_many_bars_in_every_row(folder: Path) -> None:
+    for name in ("controls.md", "verdicts.md"):
+        blocks = re.split(r"\n## ", (folder / name).read_text())[1:]
+        assert blocks
+        for block in blocks:
+            lines = [x for x in block.splitlines() if x.startswith("|")]
+            assert len({len(re.findall(r"(?<!\\)\|", x)) for x in lines}) == 1 and len(lines) > 2
+
+
+@pytest.mark.parametrize("name", ["verdicts", "controls"])
+def test_latex_of_controls_and_verdicts_compiles(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.tex").write_bytes((folder / f"{name}.tex").read_bytes())
+    assert shutil.which("pdflatex"), "expected pdflatex on the PATH; install texlive-latex-base"
+    subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "x.tex"],
+        cwd=tmp_path, check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (tmp_path / "x.pdf").stat().st_size > 10_000
+    assert r"\toprule" in (tmp_path / "x.tex").read_text()
+
+
+def test_tex_gets_what_its_fonts_have() -> None:
+    assert grids.tex("ΔW → λ_2 “a” − 漢") == r"$\Delta$W $\rightarrow$ $\lambda$\_2 ``a'' $-$ ?"
+
+
+def test_readings_of_known_models_are_told_right_from_wrong(page: Page) -> None:
+    rows = [text for a, text in page.all("tr")]
+    one = next(x for x in rows if "half of what it has to be" in x)
+    assert "✗ wrong" in one and "0.500" in one and "highest, within 1.0e-14" in one
+    assert any("✓ right" in x and "above 0.500, the highest of 99" in x for x in rows)
+    assert any("2 of 2" in x and "in [0.200, 0.400]" in x for x in rows)
+    assert any("undefined" in x and "not judged" in x and "no score changes" in x for x in rows)
+    said = [text for _, text in page.all("p") if text.startswith("Known models")]
+    assert said[0].startswith(
+        "Known models: 4 of 5 readings could be judged, wrong: Kendall’s τ, tokens of one_step."
+    )
+
+
+def test_every_metric_and_control_of_the_claims_has_a_name_for_readers() -> None:
+    used = set(QUALIFIES)
+    for by in QUALIFIES.values():
+        used |= {*by.base_lines, *by.required, *by.shown_base_lines, *by.shown}
+    assert len(used) > 30 and not used - {*names.METRICS, *names.CONTROLS}
+    assert names.spelled("above untrained by 1, untrainedly") == (
+        "above “model: fully random” by 1, untrainedly"
+    )
+
+
+def test_several_models_stand_apart(tmp_path: Path) -> None:
+    results = read_results(full_folder(tmp_path, seeds=(1, 2), tasks=("cb",)))
+
+    def renamed(x):  # type: ignore[no-untyped-def] # a record or evidence
+        return replace(x, provenance=replace(x.provenance, model="other"))
+
+    both = replace(
+        results, records=(*results.records, *map(renamed, results.records)),
+        evidence=(*results.evidence, *map(renamed, results.evidence)),
+    )  # fmt: skip
+    analysis = analyse(both)
+    first = verdict_section.section(both, analysis.verdicts)
+    assert [b.heading for b in first.blocks if b.kind == "cards"] == ["embedded", "other"]
+    figures = strongest.figures(both, analysis.compared)
+    assert [f.id for f in figures] == ["overview", "overview-2"]
+    layers = per_layer.figure(both, per_layer.CURVES[0])
+    assert layers is not None
+    assert [p.title for p in layers.panels] == ["embedded, cb", "other, cb"]
+    found = [g.id for g in controls.every_grid(both, analysis.compared)]
+    assert len(found) == len(set(found)) and any(x.startswith("controls-1-") for x in found)
 
 
 def test_commands_that_differ_in_the_task_alone_become_one() -> None:

@@ -15,7 +15,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from empirical.report import write_report
+from empirical.report import drawing, write_report
 from tests._report import full_folder
 
 FLAGS = (
@@ -47,8 +47,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = full_folder(tmp_path_factory.mktemp("report"), tasks=("sst5", "agnews", "cb"))
-    return write_report(folder)[0]
+    folder = full_folder(tmp_path_factory.mktemp("report"), seeds=(1, 2), tasks=("agnews", "cb"))
+    with pytest.MonkeyPatch.context() as patch:  # files of figures are no matter of browsers
+        patch.setattr(drawing, "save", lambda figure, folder: [])
+        return write_report(folder)[0]
 
 
 def look(browser: webdriver.Chrome, page: Path, width: int = WIDE, theme: str = "light") -> None:
@@ -134,8 +136,8 @@ def test_paper_words_and_figures_follow_the_theme(browser, report, theme: str) -
     )
     lines = run(
         browser,
-        "return [...document.querySelectorAll('.panel svg path')].slice(0, 400)"
-        ".map(p => getComputedStyle(p).stroke).filter(x => x.startsWith('rgb('))",
+        "return [...new Set([...document.querySelectorAll('.panel svg path')].map(p => "
+        "getComputedStyle(p).stroke))]",
     )
     words = run(
         browser,
@@ -145,7 +147,11 @@ def test_paper_words_and_figures_follow_the_theme(browser, report, theme: str) -
     dark = theme == "dark"
     assert (luminance(paper) < 0.05) == dark and (luminance(ink) > 0.7) == dark
     assert set(words) == {ink}
-    assert lines and (max(map(luminance, lines)) > 0.3) == dark
+    series = run(
+        browser, "return getComputedStyle(document.body).getPropertyValue('--series-1').trim()"
+    )
+    assert series == ("#6cb6ff" if dark else "#0b5fa5")
+    assert f"rgb({', '.join(str(int(series[k : k + 2], 16)) for k in (1, 3, 5))})" in lines
 
 
 def test_formulas_are_rendered(browser, report) -> None:
@@ -225,17 +231,31 @@ def test_the_skip_link_leads_to_the_verdicts_and_enter_opens_details(browser, re
     assert run(browser, "return document.querySelector('details').open")
 
 
+def test_a_card_opens_the_details_that_it_points_to(browser, report) -> None:
+    look(browser, report)
+    link = browser.find_element(By.CSS_SELECTOR, ".card .more a")
+    target = link.get_attribute("href").split("#")[1]
+    shown = f"return document.getElementById({target!r}).checkVisibility()"
+    inside = f"return document.getElementById({target!r}).closest('details').open"
+    assert not run(browser, inside)
+    link.click()
+    assert run(browser, inside) and run(browser, shown)
+    place = run(browser, f"return document.getElementById({target!r}).getBoundingClientRect().top")
+    assert -5 <= place < 900
+
+
 def test_it_prints_in_light_colours_with_what_was_closed(browser, report) -> None:
     look(browser, report, theme="dark")
+    inside = "return document.querySelector('details > :not(summary)').checkVisibility()"
+    assert not run(browser, inside)
     media = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     paper = run(browser, "return getComputedStyle(document.body).backgroundColor")
-    inside = "document.querySelector('details > :not(summary)').getBoundingClientRect().height"
-    height = run(browser, f"return {inside}")
+    shown = run(browser, inside)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     content = base64.b64decode(printed["data"])
-    assert paper == "rgb(255, 255, 255)" and height > 20
+    assert paper == "rgb(255, 255, 255)" and shown
     assert content.startswith(b"%PDF-") and content.count(b"/Type /Page\n") > 2
 
 

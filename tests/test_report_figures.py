@@ -3,6 +3,8 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -12,11 +14,23 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure as Canvas
 
+from empirical.claims import CONTEXTS, FINETUNING, MODELS
+from empirical.comparisons import compare
 from empirical.evidence import BASE, Finding
 from empirical.metrics import Undefined
 from empirical.report import drawing
 from empirical.report.drawing import Figure, Panel, panel_svg, save
-from empirical.report.figures import heat, orders, per_layer, rates, shares
+from empirical.report.figures import (
+    attention,
+    dose,
+    heat,
+    orders,
+    per_layer,
+    rates,
+    shares,
+    strongest,
+    weight_changes,
+)
 from empirical.report.palette import COLOURS, STYLES
 from empirical.report.pooling import curve
 from empirical.report.results import Results, findings, read_results
@@ -102,9 +116,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return read_results(full_folder(folder, seeds=(1, 2), tasks=("sst2", "cb")))
 
 
+COUNTED = r"n = ((500|100) examples|8 queries) per task; 2 seeds \(1, 2\)\.$"
+
+
 def every_figure(results: Results) -> list[Figure]:
     found = [per_layer.figure(results, against) for against in per_layer.CURVES]
     found += [shares.figure(results), orders.figure(results), *rates.figures(results)]
+    found += [weight_changes.summary_figure(results), weight_changes.heads_figure(results)]
+    found += [*dose.figures(results), *strongest.figures(results, compare(results.evidence))]
     assert all(f is not None for f in found)
     return [f for f in found if f is not None]
 
@@ -112,7 +131,7 @@ def every_figure(results: Results) -> list[Figure]:
 def test_every_caption_says_what_on_which_model_data_n_and_seeds(results: Results) -> None:
     for figure in every_figure(results):
         assert "Model embedded; data generated; " in figure.caption, figure.id
-        assert re.search(r"(n = 500 examples|1 query) per task; .*seed", figure.caption), figure.id
+        assert re.search(COUNTED, figure.caption), figure.id
         assert all(len(p.text) > 20 and p.title for p in figure.panels)
 
 
@@ -237,6 +256,111 @@ def test_orders_show_every_accuracy_and_the_spread_of_both(results: Results) -> 
         mean, low, high = row.spread[side]
         assert low < mean < high
     assert row.spread["icl"] != row.spread["ft"]
+
+
+def test_zero_has_no_sign_and_minus_is_a_minus() -> None:
+    assert [heat.signed(x, 2) for x in (-0.001, 0.0, -0.25, 0.5)] == [
+        "0.00",
+        "0.00",
+        "−0.25",
+        "0.50",
+    ]
+
+
+def slow_outside(found: list[Finding], i: int, j: int) -> bool:
+    """One head, seed by seed."""
+    sides = []
+    for f in found:
+        value, low, high = (
+            f.tables[k][i][j] for k in ("cosine", "cosine_null_low", "cosine_null_high")
+        )
+        if any(isinstance(x, Undefined) for x in (value, low, high)):
+            return False
+        sides.append(1 if value > high else -1 if value < low else 0)
+    return sides in ([1] * len(found), [-1] * len(found))
+
+
+def test_framed_are_heads_outside_their_band_on_one_side_in_every_seed(results: Results) -> None:
+    def finding(*cosines: object) -> Finding:
+        ends = {"cosine_null_low": [[-0.5] * 5], "cosine_null_high": [[0.5] * 5]}
+        return Finding(tables={"cosine": [list(cosines)], **ends})
+
+    gone = Undefined("unmoved")
+    found = [finding(0.75, -0.75, 0.75, 0.25, 0.75), finding(0.75, -0.75, -0.75, 0.75, gone)]
+    assert weight_changes.outside(found) == ((True, True, False, False, False),)
+    real = list(findings(results.evidence_of("embedded", "cb"), "delta_w"))
+    expected = [[slow_outside(real, i, j) for j in range(4)] for i in range(4)]
+    assert [list(row) for row in weight_changes.outside(real)] == expected
+    assert weight_changes.mean_table(found, "cosine")[0][:2] == (0.75, -0.75)
+    assert weight_changes.mean_table(found, "cosine")[0][4] == 0.75  # of the seed that has one
+
+
+def test_lambda_of_evidence_is_the_mean_over_seeds_then_heads(results: Results) -> None:
+    found = findings(results.evidence_of("embedded", "cb"), "delta_w")
+    one = shares.of_findings("embedded", "cb", found)
+    for i in range(4):
+        heads = [sum(f.tables["lambda"][i][j] for f in found) / 2 for j in range(4)]
+        assert (one.low[i], one.high[i]) == (min(heads), max(heads))
+        assert one.mean[i] == math.fsum(heads) / 4
+
+
+def test_a_measured_value_stands_where_its_curve_reads_the_same(results: Results) -> None:
+    seeds = results.evidence_of("embedded", "sst2")
+    line = dose.line(seeds, "sim_aou")
+    assert line is not None
+    base = [e.findings[BASE].series["sim_aou"].mean for e in seeds]
+    assert line.measured == math.fsum(base) / 2
+    at = np.interp(line.at, line.doses, line.reading)
+    assert abs(at - line.measured) < 4 * np.spacing(1.0)  # one interpolation there, one back
+    assert dose.line(seeds, "rec2ftp") is None
+
+
+def test_a_value_below_its_curve_stands_at_dose_zero(results: Results) -> None:
+    seeds = [
+        replace(e, findings={**e.findings, "dose": Finding(tables={"dose": [0.0, 1.0],
+                                                                   "sim_aou": [0.9, 1.0]})})
+        for e in results.evidence_of("embedded", "sst2")
+    ]  # fmt: skip
+    line = dose.line(seeds, "sim_aou")
+    assert line is not None and line.at == 0.0 and line.measured < 0.9
+
+
+def test_an_attention_map_shows_every_weight_in_its_row(results: Results) -> None:
+    (cell, _) = results.evidence_of("embedded", "cb")
+    tables = cell.findings["attention_maps"].tables
+    for i, head in enumerate(attention.heads(tables)):
+        assert head.own == tuple(tuple(tables[k][i]) for k in ("zsl", "ft", "icl"))
+        for row, extra in zip(head.own, (0.0, 0.0, sum(head.demonstrations)), strict=True):
+            mass = sum(row) + head.bos[head.own.index(row)] + extra
+            assert abs(mass - 1) < 64 * np.spacing(1.0)  # of at most 64 weights, each rounded once
+        top = max(*head.bos, *head.demonstrations, *(x for row in head.own for x in row))
+        assert attention.largest(head) == top
+        (axis,) = drawn(Panel(title="", text="", draw=partial(attention.draw, found=head))).axes
+        cells = [p for p in axis.patches if p.get_alpha() is not None]
+        assert max(p.get_alpha() for p in cells) == 1.0
+        seen = sum(x > 0.01 * top for row in head.own for x in row)
+        seen += sum(x > 0.01 * top for x in (*head.bos, *head.demonstrations))
+        assert len(cells) == seen
+
+
+def test_the_strongest_control_of_every_kind_is_shown(results: Results) -> None:
+    compared = compare(results.evidence)
+    own = [c for c in compared.of("embedded", "sim_aou") if c.task == "cb"]
+    row = strongest.row("cb", own)
+    for kind, members in (("finetuning", FINETUNING), ("context", CONTEXTS), ("model", MODELS)):
+        known = [c for c in own if c.control in members]
+        best = max(known, key=lambda c: c.theirs.value)
+        assert row.controls[kind].name == best.control
+        assert row.controls[kind].value == best.theirs.value
+    assert row.ours is not None and row.ours.value == own[0].ours.value
+    assert "layer_causal" not in {m.name for m in row.controls.values()}  # need not be beaten
+    gain = [c for c in compared.of("embedded", "sim_am_gain") if c.task == "cb"]
+    assert "line" not in strongest.row("cb", gain).controls
+    for figure in strongest.figures(results, compared):
+        assert len(figure.panels) == len(strongest.METRICS)
+        (axis,) = drawn(figure.panels[2]).axes
+        dots = [x.get_xdata()[0] for x in axis.lines if x.get_marker() != "None"]
+        assert any(x == row.ours.value for x in dots)
 
 
 SHADES = [(0.5, 1.0, 0.25), (-2.0, 1.0, 0.5), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)]
