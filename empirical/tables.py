@@ -336,7 +336,7 @@ def to_rich(table: Table) -> Group:
     return Group(out, *notes, Text(""))
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     for mark in ("\\", "|", "<", "*", "_", "`", "[", "]"):
         text = text.replace(mark, "\\" + mark)
     return " ".join(text.split())
@@ -346,12 +346,12 @@ def to_markdown(table: Table) -> str:
     """A pipe table under its title, notes below."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(_markdown_text(c) for c in cells) + " |"
+        return "| " + " | ".join(markdown_text(c) for c in cells) + " |"
 
     rule = "|" + "|".join(["---", "---", *["---:"] * (len(table.headings) - 2)]) + "|"
     body = [line(table.headings), rule, *(line(r) for r in table.rows)]
-    notes = [f"- {_markdown_text(n)}" for n in table.notes]
-    return "\n".join([f"## {_markdown_text(table.title)}", "", *body, "", *notes, ""])
+    notes = [f"- {markdown_text(n)}" for n in table.notes]
+    return "\n".join([f"## {markdown_text(table.title)}", "", *body, "", *notes, ""])
 
 
 _TEX = {

@@ -343,6 +343,17 @@ def test_an_attention_map_shows_every_weight_in_its_row(results: Results) -> Non
         assert len(cells) == seen
 
 
+def test_a_control_that_is_set_aside_is_not_shown(results: Results) -> None:
+    own = [c for c in compare(results.evidence).of("embedded", "sim_aou") if c.task == "cb"]
+    name = strongest.row("cb", own).controls["context"].name
+    aside = [
+        replace(c, set_aside="it has nothing to beat") if c.control == name else c for c in own
+    ]
+    left = strongest.row("cb", aside)
+    assert left.controls["context"].name != name
+    assert left.ours == strongest.row("cb", own).ours
+
+
 def test_the_strongest_control_of_every_kind_is_shown(results: Results) -> None:
     compared = compare(results.evidence)
     own = [c for c in compared.of("embedded", "sim_aou") if c.task == "cb"]

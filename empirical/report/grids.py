@@ -8,7 +8,7 @@ from typing import Literal
 
 from empirical.metrics import Number, Undefined
 from empirical.tables import Table, tex_text
-from empirical.tables import _markdown_text as markdown_text
+from empirical.tables import markdown_text as markdown_text
 
 Kind = Literal["head", "text", "prose", "number"]
 TEX_KIND = {"head": "l", "text": "l", "prose": "p{0.42\\linewidth}", "number": "r"}

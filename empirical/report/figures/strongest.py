@@ -67,12 +67,15 @@ def mark(name: str, found: Estimate) -> Mark | None:
 
 
 def row(task: str, compared: Sequence[Comparison]) -> Row:
-    """Of the required controls of one metric and task; a gain is already less its base line."""
+    """Of the required controls of one metric and task that are not set aside.
+
+    A gain is already less its base line.
+    """
     required = [c for c in compared if c.required]
     if compared and compared[0].metric in GAINS:
         required = [c for c in required if kind(c.control) != "line"]
     best: dict[str, Mark] = {}
-    for one in required:
+    for one in (c for c in required if c.set_aside is None):
         found = mark(one.control, one.theirs)
         held = best.get(kind(one.control))
         if found is not None and (held is None or found.value > held.value):
