@@ -21,14 +21,16 @@ from empirical.comparisons import compare
 from empirical.errors import UserError
 from empirical.jsonfile import dumps, write_text
 from empirical.metrics import Undefined
+from empirical.published_readings import readings
 from empirical.records import Measurement
 from empirical.report import grids, names, write_report
 from empirical.report.analysis import analyse
+from empirical.report.blocks import Details
 from empirical.report.commands import merged
 from empirical.report.figures import per_layer, strongest
 from empirical.report.page import interval_parts
 from empirical.report.results import read_results
-from empirical.report.sections import controls
+from empirical.report.sections import controls, printed
 from empirical.report.sections import verdicts as verdict_section
 from empirical.report.sections.answers import confusion
 from empirical.report.sections.paper import pooled
@@ -436,3 +438,23 @@ def test_commands_that_differ_in_the_task_alone_become_one() -> None:
 )
 def test_an_interval_is_set_apart(cell: str, parts: tuple[str, str, str]) -> None:
     assert interval_parts(cell) == parts
+
+
+def test_every_printed_reading_stands_in_the_report_once_with_its_status() -> None:
+    rows = [
+        row
+        for block in printed.section().blocks
+        if isinstance(block, Details)
+        for table in block.blocks
+        for row in table.grid.rows
+    ]
+    found = readings()
+    assert len(rows) == len(found) == 50
+    for row, one in zip(rows, found, strict=True):
+        assert row == (one.model, one.task, verdict_section.WORDS[one.status], one.sentence)
+    claims = {p.claim for p in found}
+    assert claims == set(printed.TITLES)
+    # Without the controls no claim of the paper is supported by its tables alone.
+    assert not any(
+        p.status == "supported" for p in found if p.claim not in ("icl_accuracy", "ft_accuracy")
+    )
