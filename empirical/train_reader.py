@@ -250,7 +250,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--direct", type=float, default=0.5)
+    parser.add_argument("--direct", type=float, default=1.0)
     parser.add_argument("--prose", type=float, default=0.1)
     parser.add_argument("--repeated", type=float, default=0.2)
     parser.add_argument("--threads", type=int, default=1)
