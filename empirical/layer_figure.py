@@ -36,7 +36,7 @@ def check_figure(path: Path) -> None:
     if find_spec("matplotlib") is None:
         raise UserError(
             "expected matplotlib to draw a figure, got none; install it "
-            "(pip install 'dualform[figures]'), or leave --figure away"
+            "(pip install matplotlib), or leave --figure away"
         )
 
 
