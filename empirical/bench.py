@@ -35,7 +35,7 @@ from empirical.forward import states
 from empirical.kendall import attended, demonstration_tokens, example_kendall, measure_kendall
 from empirical.metrics import Array, Similarity, Undefined
 from empirical.panel import Panel, ranks_of
-from empirical.progress import SILENT, Advance, Reporter, ignore
+from empirical.progress import Advance, ignore
 from empirical.settings import Part, Position, parts, training_examples
 
 Asked = dict[int, NDArray[np.float32]]  # place of a query -> its [L,...]
@@ -58,7 +58,6 @@ class Bench:
     stores: Stores
     other: Prepared | None = None
     sibling: Prepared | None = None
-    reporter: Reporter = SILENT
 
     @property
     def examples(self) -> list[tuple[int, ...]]:
@@ -112,10 +111,13 @@ class Bench:
         self, change: AbstractContextManager[object], log: QueryLog | Undefined, note: str = ""
     ) -> Finding:
         """Finetuning replaced by another `change` of the weights; `log` its training queries."""
-        with change:
-            ft = list(self.parts())
-        queries = log if isinstance(log, Undefined) else log.stacked().numpy()
-        return self.compared(ft=ft, queries=queries, note=note)
+        with change:  # enters after training, so that the log is whole
+            queries = log if isinstance(log, Undefined) else log.stacked().numpy()
+            return self.compared(ft=self.parts(), queries=queries, note=note)
+
+    def scores(self) -> Asked:
+        """c [L,T_c] of the first queries, as recorded in context."""
+        return {i: x for part in self.stores.icl.read_all() for i, x in part.attended.items()}
 
     def compared(
         self,
@@ -143,10 +145,8 @@ class Bench:
         )
         for z, i, f in zip(*sources, strict=True):
             panel.add(f.index, z, i, f)
-            if i.c is not None:
-                c |= dict(zip(i.wide, i.c, strict=True))
-            if f.q is not None:
-                asked |= dict(zip(f.wide, f.q, strict=True))
+            c |= i.attended
+            asked |= f.asked
         made = self.queries() if queries is None else queries
         if not same_tokens:
             made = Undefined("the context holds other tokens than were trained on")
@@ -203,13 +203,12 @@ def bench_of(
     *,
     other: Prepared | None = None,
     sibling: Prepared | None = None,
-    reporter: Reporter = SILENT,
 ) -> Iterator[Bench]:
     """A bench whose captures are gone afterwards."""
     with TemporaryDirectory() as folder:
         yield Bench(
             model=model, ready=ready, settings=settings, rate=rate, other=other, sibling=sibling,
-            reporter=reporter, stores=stores_in(Path(folder)),
+            stores=stores_in(Path(folder)),
         )  # fmt: skip
 
 

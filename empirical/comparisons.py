@@ -204,12 +204,12 @@ class _Task:
 
     def _one_answer(self, pair: _Pair) -> str | None:
         """Why recall says nothing of a control whose in-context answers are all one class."""
+        if pair.metric not in RECALLS:
+            return None
         found = [c.findings.get(pair.control) for c in self.cells]
         answered = [f.predictions.get("icl") for f in found if f is not None]
         known = [a for a in answered if a is not None and len(a)]
-        if pair.metric not in RECALLS or len(known) < len(self.cells):
-            return None
-        if any((a != a[0]).any() for a in known):
+        if len(known) < len(self.cells) or any((a != a[0]).any() for a in known):
             return None
         return (
             "in context this control gives one answer to everything: recall is that class's share"

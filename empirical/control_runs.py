@@ -58,8 +58,7 @@ def ft_random(bench: Bench) -> Finding:
     generator = torch.Generator().manual_seed(int(bench.generator(1).integers(2**62)))
     with randomly_updated(bench.model, norms, generator):
         log = read_queries(bench.model, bench.examples)
-        ft = list(bench.parts())
-    return bench.compared(ft=ft, queries=log.stacked().numpy())
+        return bench.compared(ft=bench.parts(), queries=log.stacked().numpy())
 
 
 def _by_examples(bench: Bench, shown: Sequence[Sequence[int]], same: bool, note: str) -> Finding:
@@ -186,7 +185,8 @@ def random_between(bench: Bench) -> Finding:
 def kendall_unfinetuned(bench: Bench) -> Finding:
     """Q'q of the model before any update."""
     log = read_queries(bench.model, bench.examples)
-    return _ranks_only(bench, log.stacked().numpy(), _asked(bench.stores.zsl.read_all()))
+    asked = {i: x for part in bench.stores.zsl.read_all() for i, x in part.asked.items()}
+    return _ranks_only(bench, log.stacked().numpy(), asked)
 
 
 def kendall_inputs(bench: Bench) -> Finding:
@@ -204,21 +204,9 @@ def kendall_inputs(bench: Bench) -> Finding:
     return _ranks_only(bench, queries, dict(enumerate(found)))
 
 
-def _asked(found: object) -> dict[int, np.ndarray]:
-    asked: dict[int, np.ndarray] = {}
-    for part in found:  # type: ignore[attr-defined] # parts of a store
-        if part.q is not None:
-            asked |= dict(zip(part.wide, part.q, strict=True))
-    return asked
-
-
 def _ranks_only(bench: Bench, queries: np.ndarray, asked: dict[int, np.ndarray]) -> Finding:
     """A finding with the series of Kendall alone."""
-    c: dict[int, np.ndarray] = {}
-    for part in bench.stores.icl.read_all():
-        if part.c is not None:
-            c |= dict(zip(part.wide, part.c, strict=True))
-    found = bench.ranks(c, queries, asked)
+    found = bench.ranks(bench.scores(), queries, asked)
     draws = bench.generator(7)
     return Finding(series={name: to_series(x, draws) for name, x in found.items()})
 
@@ -305,11 +293,7 @@ def dosed(bench: Bench) -> Finding:
     """The calibration curve of this cell: finetuning mixed from the in-context update and noise."""
     stores = bench.stores
     lengths = demonstration_lengths(bench.ready)
-    c: dict[int, np.ndarray] = {}
-    for part in stores.icl.read_all():
-        if part.c is not None:
-            c |= dict(zip(part.wide, part.c, strict=True))
-    kept = demonstration_tokens(lengths)
+    c, kept = bench.scores(), demonstration_tokens(lengths)
     captures = Captures(
         batches=lambda: zip(
             stores.zsl.read_all(), stores.icl.read_all(), bench.after.read_all(), strict=True

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from empirical import evidence, provenance, records, resume
-from empirical.bench import Bench, bench_of, named
+from empirical.bench import bench_of, named
 from empirical.control_runs import run_control
 from empirical.errors import UserError
-from empirical.evidence import BASE, Evidence, Finding
+from empirical.evidence import BASE, Evidence
 from empirical.experiments import Prepared, prepare
 from empirical.jsonfile import plain
 from empirical.progress import SILENT, Reporter
@@ -60,7 +60,7 @@ def run_cell_controls(
     settings = settings_of(study, ready)
     with bench_of(
         study.model, ready, settings, record.provenance.rate,
-        other=_other(study, ready), sibling=_sibling(study, ready), reporter=reporter,
+        other=_other(study, ready), sibling=_sibling(study, ready),
     ) as bench:  # fmt: skip
         with reporter.stage(named(bench, "controls"), 1 + len(missing)) as advance:
             base = bench.measured()
@@ -136,6 +136,3 @@ def _sibling(study: Study, ready: Prepared) -> Prepared | None:
         return prepare(study.model, ready.task, source, settings)
     except UserError:
         return None
-
-
-__all__ = ["Bench", "Finding", "run_cell_controls", "run_controls"]

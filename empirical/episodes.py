@@ -78,13 +78,18 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
             fields = {key: value for key, value in row.items() if key != "label"}
             lines.append(task.template.format(**fields) + " " + task.labels[int(row["label"])])
     lines += [generate_prose(rng) for _ in range(6000)]
+    return byte_level_bpe(lines, 2000)
+
+
+def byte_level_bpe(lines: Sequence[str], size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of at most `size` tokens, the special ones first."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(
         lines,
         trainers.BpeTrainer(
-            vocab_size=2000,
+            vocab_size=size,
             special_tokens=["<s>", "<pad>", "</s>"],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,

@@ -353,8 +353,7 @@ def _finetuned(
                     "none that can be read; run the same command again"
                 )
             tally.add(ft.index, zsl, icl, ft)
-            if ft.q is not None:
-                asked |= dict(zip(ft.wide, ft.q, strict=True))
+            asked |= ft.asked
             if where.ft is not None:
                 where.ft.write(number, ft)
     if where.ft is not None:
@@ -373,8 +372,7 @@ def _kendall(
     """Over the first examples: scores c in context against Q'q_p of finetuning."""
     scores: dict[int, np.ndarray] = {}
     for part in icl.read_all():
-        if part.c is not None:
-            scores |= dict(zip(part.wide, part.c, strict=True))
+        scores |= part.attended
     first = sorted(asked)
     if not first:
         return Undefined("scores towards the context were not recorded")

@@ -6,8 +6,8 @@ its channels of keys and values move.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +85,7 @@ def loss(model: LoadedModel, tokens: Sequence[int], run: Run | None = None) -> T
     return torch.nn.functional.cross_entropy(out, torch.tensor(tokens[1:], device=out.device))
 
 
-def check_trainable(trained: Sequence[Tensor], rate: float) -> None:
+def _check(trained: Sequence[Tensor], rate: float) -> None:
     """Refuse what cannot be finetuned.
 
     Raises:
@@ -101,29 +101,25 @@ def check_trainable(trained: Sequence[Tensor], rate: float) -> None:
         )
 
 
+Step = Callable[[Sequence[int]], float]  # one step on an example, in place; the loss before it
+
+
 def _descend(
-    model: LoadedModel,
     moving: list[Trained],
     examples: Sequence[Sequence[int]],
     rate: float,
     advance: Advance,
-    watch: Watch | None,
+    step: Step,
+    what: str,
 ) -> list[float]:
-    """One pass of SGD in place; the losses, which are no longer finite once training diverged.
+    """One pass in place; the losses, which are no longer finite once training diverged.
 
     Raises:
         DivergedError: at the first loss, or after the last step at weights, not finite.
     """
     losses: list[float] = []
-    run = Run(model.blocks, watch=watch)
     for tokens in examples:
-        with torch.enable_grad():
-            value = loss(model, tokens, run)
-            gradients = torch.autograd.grad(value, [t.parameter for t in moving])
-        with torch.no_grad():
-            for t, g in zip(moving, gradients, strict=True):
-                t.step(g, rate)
-        losses.append(float(value.detach()))
+        losses.append(step(tokens))
         if not math.isfinite(losses[-1]):
             break
         advance(1)
@@ -131,10 +127,17 @@ def _descend(
         bool(torch.isfinite(t.part()).all()) for t in moving
     ):
         raise DivergedError(
-            f"expected finite losses and weights at rate {rate:g}, got a divergence "
-            f"(last loss {losses[-1]:g} at step {len(losses)}); choose a smaller rate"
+            f"expected finite losses and weights at rate {rate:g}, got a divergence"
+            f"{what} (last loss {losses[-1]:g} at step {len(losses)}); choose a smaller rate"
         )
     return losses
+
+
+def move(moving: Sequence[Trained], gradients: Sequence[Tensor], rate: float) -> None:
+    """One step of SGD, in place, against a gradient for each part."""
+    with torch.no_grad():
+        for t, g in zip(moving, gradients, strict=True):
+            t.step(g, rate)
 
 
 @contextmanager
@@ -158,17 +161,19 @@ def restoring(model: LoadedModel, moving: Sequence[Trained]) -> Iterator[None]:
 
 
 @contextmanager
-def finetuned(
+def descended(
     model: LoadedModel,
     examples: Sequence[Sequence[int]],
     rate: float,
-    advance: Advance = ignore,
-    watch: Watch | None = None,
+    advance: Advance,
+    stepping: Callable[[list[Trained]], Step],
+    what: str,
 ) -> Iterator[list[float]]:
-    """The model after one pass over `examples` ([BOS] prompt label each); yields the losses.
+    """The model after one pass of a rule of steps over `examples`; yields the losses.
 
-    On leaving, weights are restored bit for bit and `requires_grad` flags as they were.
-    `advance(1)` is called after every step. `watch` sees each forward pass before its step.
+    `stepping` makes the rule from the parts that move; `what` follows "a divergence" in errors. On
+    leaving, weights are restored bit for bit and `requires_grad` flags as they were. `advance(1)`
+    is called after every step.
 
     Raises:
         UserError: without examples, for a rate that is not positive and finite, or weights
@@ -178,11 +183,41 @@ def finetuned(
     if not examples:
         raise UserError("expected at least one example to finetune on, got none; pass some")
     moving = trained(model)
-    check_trainable([t.parameter for t in moving], rate)
+    _check([t.parameter for t in moving], rate)
     with restoring(model, moving):
         for t in moving:
             t.parameter.requires_grad_(True)
-        losses = _descend(model, moving, examples, rate, advance, watch)
+        losses = _descend(moving, examples, rate, advance, stepping(moving), what)
         for t in moving:
             t.parameter.requires_grad_(False)
         yield losses
+
+
+def finetuned(
+    model: LoadedModel,
+    examples: Sequence[Sequence[int]],
+    rate: float,
+    advance: Advance = ignore,
+    watch: Watch | None = None,
+) -> AbstractContextManager[list[float]]:
+    """`descended` by the paper's finetuning on `examples` ([BOS] prompt label each).
+
+    `watch` sees each forward pass before its step.
+
+    Raises:
+        UserError: on entering, as `descended`; `DivergedError` as well.
+    """
+
+    def stepping(moving: list[Trained]) -> Step:
+        run = Run(model.blocks, watch=watch)
+
+        def step(tokens: Sequence[int]) -> float:
+            with torch.enable_grad():
+                value = loss(model, tokens, run)
+                gradients = torch.autograd.grad(value, [t.parameter for t in moving])
+            move(moving, gradients, rate)
+            return float(value.detach())
+
+        return step
+
+    return descended(model, examples, rate, advance, stepping, "")

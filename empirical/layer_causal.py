@@ -12,9 +12,8 @@ tokens, d model width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -22,9 +21,7 @@ from torch import Tensor
 
 from empirical.attention import Run, Watch
 from empirical.decoder import LoadedModel
-from empirical.errors import UserError
-from empirical.finetune import DivergedError, Trained, restoring, trained
-from empirical.finetune import check_trainable as check_trainable
+from empirical.finetune import Step, Trained, descended, move
 from empirical.forward import states
 from empirical.layer_modules import early_exit, layers_of
 from empirical.progress import Advance, ignore
@@ -61,85 +58,43 @@ def _exit_loss(model: LoadedModel, gave: Tensor, tokens: Sequence[int]) -> Tenso
     return torch.nn.functional.cross_entropy(out, torch.tensor(tokens[1:], device=out.device))
 
 
-def _step(
-    model: LoadedModel, by_layer: list[list[Trained]], tokens: Sequence[int], rate: float, run: Run
-) -> float:
-    """One step of every layer on its own loss, in place; the sum of the losses before it."""
-    total = 0.0
-    gradients: list[Tensor] = []
-    with torch.enable_grad():
-        with _kept_outputs(layers_of(model.model)) as gave:
-            states(model, run, [tokens], len(tokens))
-        # One exit at a time: the scores of the whole vocabulary are held for one layer alone. Its
-        # gradient is asked of that layer's own weights, so what enters the layer is a constant.
-        for own, out in zip(by_layer, gave, strict=True):
-            value = _exit_loss(model, out, tokens)
-            gradients += torch.autograd.grad(value, [t.parameter for t in own])
-            total += float(value.detach())
-    with torch.no_grad():
-        for t, g in zip((t for own in by_layer for t in own), gradients, strict=True):
-            t.step(g, rate)
-    return total
-
-
-def _descend(
-    model: LoadedModel,
-    moving: list[Trained],
-    examples: Sequence[Sequence[int]],
-    rate: float,
-    advance: Advance,
-    watch: Watch | None,
-) -> list[float]:
-    """One pass in place; the sums of losses.
-
-    Raises:
-        DivergedError: at the first loss, or after the last step at weights, not finite.
-    """
-    losses: list[float] = []
-    by_layer = _of_each_layer(layers_of(model.model), moving)
-    run = Run(model.blocks, watch=watch)
-    for tokens in examples:
-        losses.append(_step(model, by_layer, tokens, rate, run))
-        if not math.isfinite(losses[-1]):
-            break
-        advance(1)
-    if not math.isfinite(losses[-1]) or not all(
-        bool(torch.isfinite(t.part()).all()) for t in moving
-    ):
-        raise DivergedError(
-            f"expected finite losses and weights at rate {rate:g}, got a divergence of layer-causal"
-            f" finetuning (last loss {losses[-1]:g} at step {len(losses)}); choose a smaller rate"
-        )
-    return losses
-
-
-@contextmanager
 def layer_causally_finetuned(
     model: LoadedModel,
     examples: Sequence[Sequence[int]],
     rate: float,
     advance: Advance = ignore,
     watch: Watch | None = None,
-) -> Iterator[list[float]]:
-    """The model after one pass of LCGD over `examples` ([BOS] prompt label each).
+) -> AbstractContextManager[list[float]]:
+    """`descended` by LCGD on `examples` ([BOS] prompt label each).
 
-    Yields the losses, for each example the sum over layers. On leaving, weights are restored bit
-    for bit and `requires_grad` flags as they were. `advance(1)` is called after every step. `watch`
-    sees each forward pass before its step.
+    Yields the losses, for each example the sum over layers. `watch` sees each forward pass before
+    its step.
 
     Raises:
-        UserError: without examples, for a rate that is not positive and finite, or weights
-            narrower than float32.
-        DivergedError: when a loss or a weight is no longer finite.
+        UserError: on entering, as `descended`; `DivergedError` as well.
     """
-    if not examples:
-        raise UserError("expected at least one example to finetune on, got none; pass some")
-    moving = trained(model)
-    check_trainable([t.parameter for t in moving], rate)
-    with restoring(model, moving):
-        for t in moving:
-            t.parameter.requires_grad_(True)
-        losses = _descend(model, moving, examples, rate, advance, watch)
-        for t in moving:
-            t.parameter.requires_grad_(False)
-        yield losses
+
+    def stepping(moving: list[Trained]) -> Step:
+        layers, run = layers_of(model.model), Run(model.blocks, watch=watch)
+        by_layer = _of_each_layer(layers, moving)
+        in_order = [t for own in by_layer for t in own]
+
+        def step(tokens: Sequence[int]) -> float:
+            total, gradients = 0.0, list[Tensor]()
+            with torch.enable_grad():
+                with _kept_outputs(layers) as gave:
+                    states(model, run, [tokens], len(tokens))
+                # One exit at a time: the scores of the whole vocabulary are held for one layer
+                # alone. Its gradient is asked of that layer's own weights, so that what enters the
+                # layer is a constant.
+                for own, out in zip(by_layer, gave, strict=True):
+                    value = _exit_loss(model, out, tokens)
+                    gradients += torch.autograd.grad(value, [t.parameter for t in own])
+                    total += float(value.detach())
+            move(in_order, gradients, rate)
+            return total
+
+        return step
+
+    what = " of layer-causal finetuning"
+    return descended(model, examples, rate, advance, stepping, what)

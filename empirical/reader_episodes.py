@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from empirical.decoder import TokenizerEncoder
 from empirical.draws import draw
-from empirical.episodes import BOS, EOS, FULL, IGNORED, LABEL_WORDS, PAD
+from empirical.episodes import BOS, EOS, FULL, IGNORED, LABEL_WORDS, PAD, byte_level_bpe
 from empirical.errors import UserError
 from empirical.prompts import encode_text, query
 from empirical.tasks import TASKS, FolderSource, Row, Task
@@ -159,21 +158,7 @@ def read_texts(data: Path) -> Texts:
 def build_tokenizer(texts: Texts) -> PreTrainedTokenizerFast:
     """A byte-level BPE of the texts; label words with a leading space are single tokens."""
     lines = [" " + " ".join((*LABEL_WORDS, *MORE_LABELS))] * 2000 + texts.all_text()
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(
-        lines,
-        trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
-            special_tokens=["<s>", "<pad>", "</s>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call] # transformers leaves it so
-        tokenizer_object=bpe, bos_token="<s>", pad_token="<pad>", eos_token="</s>"
-    )
+    return byte_level_bpe(lines, VOCABULARY)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,7 +158,6 @@ class Reader:
         w = "provenance"
         v = self.keys(w, value, {f.name for f in fields(Provenance)})
         rows, seeds = (self.pairs(name, v[name]) for name in ("selection", "seed_selection"))
-        versions = self.mapping("versions", v["versions"])
         return Provenance(
             model=self.text("model", v["model"]),
             weights_sha256=self.text("weights_sha256", v["weights_sha256"]),
@@ -186,11 +185,20 @@ class Reader:
             selection=tuple(
                 (self.real("selection", a), self.number("selection", b)) for a, b in rows
             ),
-            versions={k: self.text("versions", x) for k, x in versions.items()},
-            code_sha256=self.text("code_sha256", v["code_sha256"]),
-            commit=None if v["commit"] is None else self.text("commit", v["commit"]),
-            command=tuple(self.text("command", x) for x in self.sequence("command", v["command"])),
+            **self.origin(v),
         )
+
+    def origin(self, v: Mapping[str, Any]) -> dict[str, Any]:
+        """Versions, hash of the code, commit and command of a provenance."""
+        versions = self.mapping("versions", v["versions"])
+        return {
+            "versions": {k: self.text("versions", x) for k, x in versions.items()},
+            "code_sha256": self.text("code_sha256", v["code_sha256"]),
+            "commit": None if v["commit"] is None else self.text("commit", v["commit"]),
+            "command": tuple(
+                self.text("command", x) for x in self.sequence("command", v["command"])
+            ),
+        }
 
     def record(self, value: dict[str, Any]) -> Record:
         if value.get("schema") != SCHEMA:

@@ -74,6 +74,16 @@ class Part:
         """The best answer of each: [B]."""
         return np.asarray(self.scores.argmax(1))
 
+    @property
+    def asked(self) -> dict[int, Array]:
+        """q [L,H h] by the place of its query."""
+        return {} if self.q is None else dict(zip(self.wide, self.q, strict=True))
+
+    @property
+    def attended(self) -> dict[int, Array]:
+        """c [L,T_c] by the place of its query."""
+        return {} if self.c is None else dict(zip(self.wide, self.c, strict=True))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:

@@ -31,10 +31,20 @@ from empirical.episodes import BOS, EOS, IGNORED, PAD, STAGES, Episodes, Stage, 
 EVERY = 100  # steps between checkpoints and lines of the log
 
 
-def build_model(vocabulary: int, generator: torch.Generator) -> XGLMForCausalLM:
-    """A miniature of the fairseq dense architecture, matrices ~ N(0, 0.1²) from `generator`."""
+def build_model(
+    vocabulary: int,
+    generator: torch.Generator,
+    *,
+    width: int = 64,
+    ffn: int = 128,
+    deviation: float = 0.1,
+) -> XGLMForCausalLM:
+    """A miniature of the fairseq dense architecture: 4 layers, 4 heads.
+
+    All draws come from `generator`: matrices ~ N(0, deviation²), embeddings ~ N(0, 1/width).
+    """
     config = XGLMConfig(
-        vocab_size=vocabulary, d_model=64, ffn_dim=128, num_layers=4, attention_heads=4,
+        vocab_size=vocabulary, d_model=width, ffn_dim=ffn, num_layers=4, attention_heads=4,
         max_position_embeddings=2048, activation_function="gelu", scale_embedding=True,
         dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
         bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=BOS,
@@ -43,7 +53,7 @@ def build_model(vocabulary: int, generator: torch.Generator) -> XGLMForCausalLM:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 2:
-                std = 64**-0.5 if "embed" in name else 0.1
+                std = width**-0.5 if "embed" in name else deviation
                 weight.copy_(torch.randn(weight.shape, generator=generator) * std)
             elif "norm" in name:
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)
@@ -168,16 +178,15 @@ def _is_over(run: Run) -> bool:
     return run.state["running"] > run.stage.threshold or 0 < run.stage.steps <= within
 
 
-def _save(run: Run, out: Path) -> None:
+def save(
+    out: Path, model: XGLMForCausalLM, optimiser: torch.optim.Optimizer, **state: dict[str, float]
+) -> None:
     """The checkpoint, written whole or not at all, and the model's folder."""
-    saved = {
-        "model": run.model.state_dict(), "optimiser": run.optimiser.state_dict(),
-        "state": run.state,
-    }  # fmt: skip
+    saved = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), **state}
     temporary = out / "checkpoint.tmp"
     torch.save(saved, temporary)
     os.replace(temporary, out / "checkpoint.pt")
-    run.model.save_pretrained(out)
+    model.save_pretrained(out)
 
 
 def _start(out: Path, recipe: Recipe) -> Run:
@@ -219,7 +228,7 @@ def train(out: Path, recipe: Recipe) -> None:
         print(line, flush=True)
         if over:
             run.state.update(stage=run.state["stage"] + 1, began=run.state["step"], running=0.0)
-        _save(run, out)
+        save(out, run.model, run.optimiser, state=run.state)
     made = asdict(recipe) | {"steps": run.state["step"], "stages": list(map(asdict, STAGES))}
     (out / "recipe.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,9 +22,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import XGLMConfig, XGLMForCausalLM
+from transformers import XGLMForCausalLM
 
-from empirical.episodes import BOS, EOS, IGNORED, PAD
+from empirical.episodes import IGNORED
 from empirical.reader_episodes import (
     HELD_OUT,
     READER_STAGES,
@@ -34,33 +33,11 @@ from empirical.reader_episodes import (
     build_tokenizer,
     read_texts,
 )
-from empirical.train_embedded import fused, training_forward
+from empirical.train_embedded import build_model, fused, save, training_forward
 
 EVERY = 50  # steps between checkpoints and lines of the log
-WIDTH, LAYERS, HEADS = 128, 4, 4
+WIDTH = 128
 SHORT = 150  # tokens, below which plain matrix products are faster than the fused kernel
-
-
-def build_model(vocabulary: int, generator: torch.Generator) -> XGLMForCausalLM:
-    """The architecture of the fairseq dense models, matrices ~ N(0, 1/(2d)) from `generator`."""
-    config = XGLMConfig(
-        vocab_size=vocabulary, d_model=WIDTH, ffn_dim=4 * WIDTH, num_layers=LAYERS,
-        attention_heads=HEADS, max_position_embeddings=2048, activation_function="gelu",
-        scale_embedding=True, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
-        layerdrop=0.0, bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS,
-        decoder_start_token_id=BOS,
-    )  # fmt: skip
-    model = XGLMForCausalLM(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2:
-                std = WIDTH**-0.5 if "embed" in name else (2 * WIDTH) ** -0.5
-                weight.copy_(torch.randn(weight.shape, generator=generator) * std)
-            elif "norm" in name:
-                weight.fill_(1.0 if name.endswith("weight") else 0.0)
-            else:
-                weight.zero_()
-    return model
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -178,24 +155,15 @@ def _is_over(run: Run) -> bool:
     return run.state["running"] > run.stage.threshold or 0 < run.stage.steps <= within
 
 
-def _save(run: Run, out: Path) -> None:
-    """The checkpoint, written whole or not at all, and the model's folder."""
-    saved = {
-        "model": run.model.state_dict(), "optimiser": run.optimiser.state_dict(),
-        "state": run.state, "right": run.right,
-    }  # fmt: skip
-    temporary = out / "checkpoint.tmp"
-    torch.save(saved, temporary)
-    os.replace(temporary, out / "checkpoint.pt")
-    run.model.save_pretrained(out)
-
-
 def _start(data: Path, out: Path, recipe: Recipe) -> Run:
     """A new run, or the one whose checkpoint lies in `out`."""
     texts = read_texts(data)
     tokenizer = build_tokenizer(texts)
     tokenizer.save_pretrained(out)
-    model = build_model(len(tokenizer), torch.Generator().manual_seed(recipe.seed))
+    model = build_model(
+        len(tokenizer), torch.Generator().manual_seed(recipe.seed),
+        width=WIDTH, ffn=4 * WIDTH, deviation=(2 * WIDTH) ** -0.5,
+    )  # fmt: skip
     run = Run(
         model=model,
         optimiser=torch.optim.AdamW(
@@ -235,7 +203,7 @@ def train(data: Path, out: Path, recipe: Recipe) -> None:
         print(line, flush=True)
         if over:
             run.state.update(stage=run.state["stage"] + 1, began=run.state["step"], running=0.0)
-        _save(run, out)
+        save(out, run.model, run.optimiser, state=run.state, right=run.right)
     made = asdict(recipe) | {
         "held_out": HELD_OUT, "steps": run.state["step"],
         "stages": list(map(asdict, READER_STAGES)),

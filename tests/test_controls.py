@@ -82,15 +82,6 @@ def test_the_base_is_what_the_record_says(made: Path) -> None:
     assert found.provenance.command[-2 * len(CONTROLS) :: 2] == ("--control",) * len(CONTROLS)
 
 
-# What a control must leave as it was, and what it must move: setting -> the other two settings.
-LEFT = {
-    "finetuning": ("sim_am_before",),
-    "context": (),
-    "positions": (),
-    "model": (),
-}
-
-
 def test_a_control_moves_what_it_replaces_and_leaves_the_rest(made: Path) -> None:
     findings = cell(made).findings
     base = findings[BASE]

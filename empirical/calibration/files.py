@@ -124,15 +124,11 @@ def read(path: Path) -> Calibration:
 
 def _source(reader: Reader, value: Any) -> Source:
     v = reader.keys("provenance", value, {f.name for f in fields(Source)})
-    versions = reader.mapping("versions", v["versions"])
     return Source(
         seed=reader.integer("seed", v["seed"]),
         dtype=reader.text("dtype", v["dtype"]),
         threads=reader.integer("threads", v["threads"]),
-        versions={k: reader.text("versions", x) for k, x in versions.items()},
-        code_sha256=reader.text("code_sha256", v["code_sha256"]),
-        commit=None if v["commit"] is None else reader.text("commit", v["commit"]),
-        command=tuple(reader.text("command", x) for x in reader.sequence("command", v["command"])),
+        **reader.origin(v),
     )
 
 
