@@ -104,6 +104,16 @@ def test_a_control_moves_what_it_replaces_and_leaves_the_rest(made: Path) -> Non
     assert not same("kendall_unfinetuned", "kendall") and not same("kendall_inputs", "kendall")
 
 
+def test_ranks_are_not_taken_where_the_context_holds_other_tokens(made: Path) -> None:
+    findings = cell(made).findings
+    for name in ("icl_other_task", "position_only"):
+        for metric in RANKS:
+            found = findings[name].series[metric].mean
+            assert found == Undefined("the context holds other tokens than were trained on")
+    for name in ("ft_shuffled_labels", "icl_random_tokens", "layer_causal", "ft_random"):
+        assert isinstance(findings[name].series["kendall"].mean, float), name
+
+
 def test_shifted_zero_shot_is_the_same_whichever_setting_it_replaces(made: Path) -> None:
     findings = cell(made).findings
     shifted = findings["position_shift"].predictions["zsl"]
@@ -129,7 +139,13 @@ def test_orders_begin_with_the_given_one(made: Path) -> None:
     assert all(0 < float(np.mean(values[f"order_{s}"].values)) <= 1 for s in ("icl", "ft"))
 
 
-def test_the_same_command_gives_the_same_bytes_and_reuses_them(made: Path) -> None:
+def test_the_same_command_gives_the_same_bytes_and_reuses_them(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object) -> None:
+        raise AssertionError("everything is there, and was computed again")
+
+    monkeypatch.setattr("empirical.bench.Bench.measured", nothing)
     folder = made / "out"
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("evidence-*")}
     found = dualform(*command(made), "--control", "all")
