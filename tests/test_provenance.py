@@ -56,3 +56,19 @@ def test_an_inert_finetuning_has_undefined_updates_and_no_difference():
     other = Outcome(np.random.default_rng(2), labels[::-1])
     with pytest.raises(ValueError, match="same examples"):
         measure(zsl, icl, other, np.random.default_rng(0))
+
+
+def test_what_only_reads_results_does_not_count_as_code_that_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("empirical/provenance.py", "empirical/report/page.py", "dualform/ops.py")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n", encoding="utf-8")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / names[0]))
+    seen = [provenance.code_sha256()]
+    for name in names:
+        (tmp_path / name).write_text("2\n", encoding="utf-8")
+        seen.append(provenance.code_sha256())
+    first, computing, reading, other = seen
+    assert computing != first and reading == computing and other != reading
