@@ -1,6 +1,7 @@
 """Hashes change with what they cover and with nothing else."""
 
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
