@@ -45,10 +45,9 @@ class ReaderStage:
 
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
     around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
-    a batch; `rate` times the recipe's. `hints`: the share of a task's texts that end in the own
-    word of their class, so that a text can be matched with the word that it alone suggests;
-    `direct`: single rows a step, where real rows are read. It ends at `threshold` or after `steps`
-    steps.
+    a batch; `rate` times the recipe's. `direct`: single rows a step; `guided`: the weight of the
+    loss that shows two layers where to look (`empirical.train_reader`). It ends at `threshold` or
+    after `steps` steps.
     """
 
     odds: dict[str, float]
@@ -62,41 +61,25 @@ class ReaderStage:
     threshold: float = 2.0
     steps: int = 0
     rate: float = 1.0
-    hints: float = 0.0
     direct: int = 32
+    guided: float = 0.0
 
 
-_FIRST = {"word": 0.5, "book": 0.1, "sentiment": 0.25, "topic": 0.15}
-_REAL = {"word": 0.2, "book": 0.15, "sentiment": 0.4, "topic": 0.2, "inference": 0.05}
+_FIRST = {"word": 0.3, "sentiment": 0.4, "topic": 0.25, "inference": 0.05}
+_REAL = {"word": 0.15, "book": 0.15, "sentiment": 0.4, "topic": 0.22, "inference": 0.08}
 READER_STAGES = (
-    ReaderStage(
-        odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=6000, pool=16,
-        threshold=0.9,
-    ),
-    ReaderStage(
-        odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=6000, pool=60,
-        threshold=0.9,
-    ),
-    ReaderStage(odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=6000,
-                threshold=0.9),
-    ReaderStage(odds={"word": 1.0}, trims=(0, 0, 1), classes=3, inputs=(17, 17), tokens=6000,
-                threshold=0.85),
-    ReaderStage(odds={"word": 1.0}, trims=(0, 1, 1, 2, 4), classes=3, inputs=(17, 17), tokens=6000,
-                threshold=0.85),
-    ReaderStage(odds={"word": 1.0}, trims=(1, 4, FULL), classes=3, inputs=(17, 17), tokens=6000,
-                threshold=0.85),
-    ReaderStage(odds={"word": 1.0}, trims=(2, FULL, FULL), classes=3, inputs=(17, 17), tokens=6000,
-                fillers=1, threshold=0.8),
-    ReaderStage(odds={"word": 1.0}, trims=(FULL,), classes=3, inputs=(17, 17), tokens=6000,
-                fillers=3, threshold=0.75),
-    ReaderStage(odds={"word": 1.0}, trims=(FULL,), classes=3, inputs=(17, 17), tokens=2000,
-                crop=40, fillers=4, steps=900, rate=0.5, direct=128),
-    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=5000, crop=24,
-                fillers=4, steps=900, rate=0.5, hints=0.5, direct=48),
-    ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=24,
-                fillers=5, steps=800, rate=0.5, hints=0.5),
-    ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=6,
-                steps=600, rate=0.5),
+    ReaderStage(odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=4000,
+                threshold=0.9, guided=1.0),
+    ReaderStage(odds={"word": 1.0}, trims=(0, 2, FULL), classes=3, inputs=(17, 17), tokens=4000,
+                threshold=0.9, guided=1.0),
+    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=2000, crop=32,
+                direct=224, steps=700, guided=1.0),
+    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=5000, crop=32,
+                direct=64, steps=700, guided=1.0),
+    ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=48,
+                fillers=1, steps=600, guided=0.3),
+    ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=2,
+                steps=600),
 )  # fmt: skip
 
 
@@ -162,6 +145,31 @@ def build_tokenizer(texts: Texts) -> PreTrainedTokenizerFast:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Episode:
+    """Token ids and, at the places of labels (IGNORED elsewhere), three kinds of targets.
+
+    `targets`: the label, where its class was shown before; `late`: those of the second half under
+    the longest template; `own`: the task's own word for the class, or a single word itself.
+    """
+
+    ids: list[int]
+    targets: list[int]
+    late: list[int]
+    own: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Episodes of one family, right-padded: every tensor [B,T]."""
+
+    family: str
+    ids: Tensor
+    targets: Tensor
+    late: Tensor
+    own: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class Form:
     """Tokens before and behind the text of a prompt."""
 
@@ -170,7 +178,7 @@ class Form:
 
 
 class ReaderEpisodes:
-    """Draws batches as token ids [B,T], label targets [B,T] and late targets [B,T]."""
+    """Draws batches of episodes, single rows, prose and words read twice."""
 
     def __init__(self, texts: Texts, tokenizer: PreTrainedTokenizerFast) -> None:
         self.encoder = TokenizerEncoder(tokenizer=tokenizer.backend_tokenizer, bos=BOS, eos=EOS)
@@ -232,16 +240,17 @@ class ReaderEpisodes:
         rows = self.bodies[name][one]
         return self._cut(rows[int(self.rng.integers(len(rows)))], stage.crop)
 
-    def episode(self, stage: ReaderStage, family: str, n: int) -> tuple[list[int], ...]:
-        """Ids, targets (where the class was shown before) and late targets of `n` inputs."""
+    def episode(self, stage: ReaderStage, family: str, n: int) -> Episode:
+        """`n` inputs of one task, book pair or set of words."""
         rng = self.rng
         names = FAMILIES.get(family) or tuple(self.forms)
         name = names[int(rng.integers(len(names)))]
         pool = min(stage.pool or len(self.labels), len(self.labels))
         words = [self.labels[int(i)] for i in rng.permutation(pool)]
+        labels = [self._one(word) for word in TASKS[name].labels] if family in FAMILIES else []
         own = family in FAMILIES and rng.random() < OWN_WORDS
         if own:
-            words = [self._one(word) for word in TASKS[name].labels]
+            words = labels
         every = {
             "word": self.words[:: max(1, len(self.words) // (stage.pool or len(self.words)))],
             "book": range(len(self.books)),
@@ -250,14 +259,12 @@ class ReaderEpisodes:
         count = int(rng.integers(2, max(2, min(stage.classes, len(every))) + 1))
         classes = [int(every[int(i)]) for i in rng.choice(len(every), size=count, replace=False)]
         form = self.forms[name]
-        ids, targets, late = [BOS], [IGNORED], [IGNORED]
+        ids, targets, late, named = [BOS], [IGNORED], [IGNORED], [IGNORED]
         seen: set[int] = set()
         for i, trim in enumerate(rng.choice(stage.trims, size=n)):
             place = int(rng.integers(count))
             one = classes[place]
             body = self._text(family, name, one, stage)
-            if stage.hints and family in FAMILIES and not own and rng.random() < stage.hints:
-                body = [*body, self._one(TASKS[name].labels[one])]
             head = form.head[max(0, len(form.head) - int(trim)) :] if trim else ()
             tail = form.tail[max(0, len(form.tail) - int(trim)) :] if trim else ()
             prompt = [*head, *body, *tail]
@@ -267,19 +274,26 @@ class ReaderEpisodes:
             targets += [*[IGNORED] * len(prompt), goal, IGNORED]
             hard = goal if trim == max(stage.trims) and 2 * i >= n and not own else IGNORED
             late += [*[IGNORED] * len(prompt), hard, IGNORED]
+            alone = one if family == "word" else labels[one] if labels else IGNORED
+            named += [*[IGNORED] * len(prompt), alone, IGNORED]
             seen.add(one)
-        return ids, targets, late
+        return Episode(ids=ids, targets=targets, late=late, own=named)
 
-    def batch(self, stage: ReaderStage) -> tuple[str, Tensor, Tensor, Tensor]:
-        """The family, right-padded ids, targets and late targets [B,T]."""
+    def batch(self, stage: ReaderStage) -> Batch:
+        """About `stage.tokens` tokens of one family, drawn by the stage's odds."""
         names = list(stage.odds)
         family = names[int(self.rng.choice(len(names), p=list(stage.odds.values())))]
         n = int(self.rng.integers(stage.inputs[0], stage.inputs[1] + 1))
         drawn = [self.episode(stage, family, n)]
-        count = max(3, stage.tokens // len(drawn[0][0]))
+        count = max(3, stage.tokens // len(drawn[0].ids))
         drawn += [self.episode(stage, family, n) for _ in range(1, count)]
-        ids, targets, late = (list(column) for column in zip(*drawn, strict=True))
-        return family, padded(ids, PAD), padded(targets, IGNORED), padded(late, IGNORED)
+        return Batch(
+            family=family,
+            ids=padded([e.ids for e in drawn], PAD),
+            targets=padded([e.targets for e in drawn], IGNORED),
+            late=padded([e.late for e in drawn], IGNORED),
+            own=padded([e.own for e in drawn], IGNORED),
+        )
 
     def direct(self, rows: int, crop: int) -> tuple[Tensor, Tensor]:
         """Single rows under their own label words: ids and targets [rows,T]."""

@@ -148,7 +148,15 @@ def _estimate(table: Quotients, drawn: Array) -> Estimate:
         per_seed=tuple(_number(x, table.reason) for x in per_seed), seeds=seeds,
         examples=int((table.bottom > 0).any((0, 1)).sum()), note="" if seeds > 1 else ONE_SEED,
     )  # fmt: skip
-    return replace(found, wilson=_wilson(table))
+    low, high = (_possible(end, table) for end in (found.low, found.high))
+    return replace(found, low=low, high=high, wilson=_wilson(table))
+
+
+def _possible(end: Number, table: Quotients) -> Number:
+    """The end of an interval of one quotient of counts, which cannot lie outside [0, sign]."""
+    if isinstance(end, Undefined) or table.paired or len(table.signs) != 1:
+        return end
+    return min(max(end, 0.0), table.signs[0])
 
 
 def _wilson(table: Quotients) -> tuple[float, float] | None:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import XGLMForCausalLM
 
-from empirical.episodes import IGNORED
+from empirical.episodes import EOS, IGNORED
 from empirical.reader_episodes import (
     HELD_OUT,
     READER_STAGES,
@@ -37,6 +39,7 @@ from empirical.train_embedded import build_model, fused, save, training_forward
 
 EVERY = 50  # steps between checkpoints and lines of the log
 WIDTH = 128
+EXIT, COPIES, FINDS = 1, 2, 3  # layers: names the class, copies the token before, looks it up
 SHORT = 150  # tokens, below which plain matrix products are faster than the fused kernel
 
 
@@ -64,6 +67,7 @@ class Recipe:
     direct: float
     prose: float
     repeated: float
+    named: float
 
 
 @dataclass(kw_only=True)
@@ -84,12 +88,59 @@ class Run:
         return READER_STAGES[int(self.state["stage"])]
 
 
-def _on_labels(run: Run, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+class Watching:
+    """`attend`, which also keeps every layer's queries and keys [B,H,T,h]."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `attend`."""
+        self.seen.append((query, key))
+        return attend(query, key, value)
+
+
+def _on_labels(run: Run, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Logits and goals where there is a target, and where: [B,T-1]."""
     goal = targets[:, 1:]
     at = goal != IGNORED
-    states = training_forward(run.model, ids, attend)[:, :-1]
-    return run.model.lm_head(states[at]), goal[at], at
+    return run.model.lm_head(states[:, :-1][at]), goal[at], at
+
+
+def log_mass(query: Tensor, key: Tensor, rows: Tensor, wanted: Tensor) -> Tensor:
+    """Log of the attention from some places to wanted ones: [R].
+
+    query, key [B,T,h] of one head; rows [R,2]: batch and place; wanted [R,T], each with at least
+    one place that its row may see.
+    """
+    batch, place = rows.unbind(1)
+    scores = torch.einsum("rh,rth->rt", query[batch, place], key[batch]).float()
+    scores = scores * query.shape[-1] ** -0.5
+    later = torch.arange(key.shape[1]) > place[:, None]
+    scores = scores.masked_fill(later, -torch.inf)
+    best: Tensor = scores.masked_fill(~wanted, -torch.inf).logsumexp(1)
+    return best - scores.logsumexp(1)
+
+
+def guidance(ids: Tensor, seen: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """How far two layers are from the look-up: mean negative log attention.
+
+    In layer COPIES, head 0, a label looks at the token before it. In layer FINDS, heads 0 and 1,
+    the token before a label looks at earlier labels that are the same, where there are some. ids
+    [B,T] of episodes; `seen`: every layer's queries and keys [B,H,T,h].
+    """
+    labels = F.pad(ids[:, 1:] == EOS, (0, 1))
+    at = labels.nonzero()
+    before = at - torch.tensor([0, 1])
+    places = torch.arange(ids.shape[1])
+    query, key = seen[COPIES]
+    copied = log_mass(query[:, 0], key[:, 0], at, places == before[:, 1:])
+    batch, place = at.unbind(1)
+    same = labels[batch] & (ids[batch] == ids[batch, place][:, None]) & (places < place[:, None])
+    some = same.any(1)
+    query, key = seen[FINDS]
+    found = [log_mass(query[:, h], key[:, h], before[some], same[some]).mean() for h in (0, 1)]
+    return -copied.mean() - torch.stack(found).mean()
 
 
 def _repeated(run: Run, ids: Tensor) -> Tensor:
@@ -102,23 +153,39 @@ def _repeated(run: Run, ids: Tensor) -> Tensor:
 
 def _losses(run: Run, recipe: Recipe) -> tuple[dict[str, Tensor], tuple[str, float] | None]:
     """The parts of the loss, and (family, accuracy on late targets) where there are any."""
-    stage = run.stage
-    family, ids, targets, late = run.episodes.batch(stage)
-    logits, goal, at = _on_labels(run, ids, targets)
+    stage, early = run.stage, cast(Any, run.model.model).layer_norm
+    batch = run.episodes.batch(stage)
+    watching, trail = Watching(), list[Tensor]()
+    states = training_forward(run.model, batch.ids, watching, trail)
+    logits, goal, at = _on_labels(run, states, batch.targets)
     parts = {"labels": F.cross_entropy(logits.float(), goal)}
-    hard = late[:, 1:][at] != IGNORED
+    hard = batch.late[:, 1:][at] != IGNORED
     right = None
     if hard.any():
-        right = family, (logits.argmax(-1) == goal)[hard].float().mean().item()
-    words_alone = set(stage.odds) == {"word"} and not stage.crop
+        right = batch.family, (logits.argmax(-1) == goal)[hard].float().mean().item()
+    if (batch.own != IGNORED).any():
+        named, name, _ = _on_labels(run, early(trail[EXIT]), batch.own)
+        parts["named"] = recipe.named * F.cross_entropy(named.float(), name)
+        alone = (named.argmax(-1) == name).float().mean().item()
+        key = f"{batch.family} alone"
+        run.right[key] = 0.9 * run.right.get(key, alone) + 0.1 * alone
+        if stage.guided:
+            parts["guided"] = stage.guided * guidance(batch.ids, watching.seen)
+    words_alone = set(stage.odds) == {"word"}
     share = 1.0 if words_alone else recipe.repeated
     parts["repeated"] = share * _repeated(run, run.episodes.repeated(24, 33))
     if words_alone:
         return parts, right
-    own, own_goal, _ = _on_labels(run, *run.episodes.direct(stage.direct, stage.crop))
-    right_alone = (own.argmax(-1) == own_goal).float().mean().item()
+    single, own = run.episodes.direct(stage.direct, stage.crop)
+    trail = []
+    direct, direct_goal, _ = _on_labels(
+        run, training_forward(run.model, single, attend, trail), own
+    )
+    named, name, _ = _on_labels(run, early(trail[EXIT]), own)
+    parts["named alone"] = recipe.named * F.cross_entropy(named.float(), name)
+    right_alone = (direct.argmax(-1) == direct_goal).float().mean().item()
     run.right["direct"] = 0.95 * run.right.get("direct", right_alone) + 0.05 * right_alone
-    parts["direct"] = recipe.direct * F.cross_entropy(own.float(), own_goal)
+    parts["direct"] = recipe.direct * F.cross_entropy(direct.float(), direct_goal)
     text = run.episodes.prose(6, 129)
     words = run.model.lm_head(training_forward(run.model, text[:, :-1], attend))
     parts["prose"] = recipe.prose * F.cross_entropy(
@@ -221,12 +288,13 @@ def main() -> None:
     parser.add_argument("--direct", type=float, default=1.0)
     parser.add_argument("--prose", type=float, default=0.1)
     parser.add_argument("--repeated", type=float, default=0.2)
+    parser.add_argument("--named", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = Recipe(
         seed=options.seed, rate=options.rate, direct=options.direct, prose=options.prose,
-        repeated=options.repeated,
+        repeated=options.repeated, named=options.named,
     )  # fmt: skip
     train(options.data, options.out, recipe)
 

@@ -1,6 +1,7 @@
 """What the reader's training may read, and how its episodes are laid out; on made-up rows."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from empirical.reader_episodes import (
     read_texts,
 )
 from empirical.tasks import TASKS, FolderSource
-from empirical.train_reader import Recipe, attend, train
+from empirical.train_reader import COPIES, FINDS, Recipe, attend, guidance, train
 
 WORDS = "apple river stone cloud tiger lemon piano chair".split()
 
@@ -95,21 +96,87 @@ def test_a_target_is_a_label_whose_class_was_shown_before(
 ) -> None:
     for family in stage.odds:  # type: ignore[attr-defined] # a stage
         episodes.rng = np.random.default_rng(5)
-        ids, targets, late = episodes.episode(stage, family, 12)  # type: ignore[arg-type] # as above
-        assert ids[0] == BOS and ids[-1] == EOS and len(ids) == len(targets) == len(late)
+        found = episodes.episode(stage, family, 12)  # type: ignore[arg-type] # as above
+        ids, targets, late = found.ids, found.targets, found.late
+        assert ids[0] == BOS and ids[-1] == EOS
+        assert len(ids) == len(targets) == len(late) == len(found.own)
         ends = [i for i, t in enumerate(ids) if t == EOS]
         assert len(ends) == 12
         for i, goal in enumerate(targets):
             if goal != IGNORED:
                 assert i + 1 in ends and ids[i] == goal
         assert all(a in (b, IGNORED) for a, b in zip(late, targets, strict=True))
+        named = [i for i, word in enumerate(found.own) if word != IGNORED]
+        assert named == ([] if family == "book" else [i - 1 for i in ends])
+
+
+def test_a_text_is_named_by_the_word_of_its_class(episodes: ReaderEpisodes) -> None:
+    stage = replace(READER_STAGES[-1], crop=0)
+    for seed in range(20):
+        episodes.rng = np.random.default_rng(seed)
+        found = episodes.episode(stage, "topic", 6)
+        words = [episodes._one(word) for word in TASKS["agnews"].labels]
+        places = [i for i, word in enumerate(found.own) if word != IGNORED]
+        # one label, one word of the task, and the other way round
+        pairs = {(found.ids[i], found.own[i]) for i in places}
+        assert len(places) == 6 and {own for _, own in pairs} <= set(words)
+        assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs) > 0
+
+
+def looked_up(ids: list[list[int]], seen: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """Slow twin of `guidance`: full attention maps, place by place."""
+    copied, found = [], []
+    for b, row in enumerate(ids):
+        maps = []
+        for layer in (COPIES, FINDS):
+            q, k = (x[b] for x in seen[layer])
+            scores = (q @ k.mT) / q.shape[-1] ** 0.5
+            later = torch.ones_like(scores[0]).triu(1).bool()
+            maps.append(scores.masked_fill(later, -torch.inf).softmax(-1))
+        for t, label in enumerate(row[:-1]):
+            if row[t + 1] != EOS:
+                continue
+            copied.append(-maps[0][0, t, t - 1].log())
+            earlier = [u for u in range(t) if row[u + 1] == EOS and row[u] == label]
+            if earlier:
+                mass = [maps[1][h, t - 1, earlier].sum().log() for h in (0, 1)]
+                found.append(-sum(mass) / 2)
+    return float(torch.stack(copied).mean() + torch.stack(found).mean())
+
+
+def test_guidance_is_the_missing_log_attention_of_two_layers() -> None:
+    ids = [[BOS, 9, 50, EOS, 8, 51, EOS, 7, 50, EOS, 6, 51, EOS],
+           [BOS, 9, 60, EOS, 8, 60, EOS, 7, 61, EOS, 6, 60, EOS]]  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    seen = [
+        (
+            torch.randn(2, 3, 13, 4, generator=generator),
+            torch.randn(2, 3, 13, 4, generator=generator),
+        )
+        for _ in range(4)
+    ]
+    ours = guidance(torch.tensor(ids), seen).item()
+    # Some hundred float32 operations on numbers below 10, each off by at most 2^-24 of 10.
+    assert abs(ours - looked_up(ids, seen)) < 500 * 10 * 2.0**-24
+    for near in (COPIES, FINDS):
+        other = list(seen)
+        other[near] = (seen[near][0].roll(1, 2), seen[near][1])
+        assert abs(guidance(torch.tensor(ids), other).item() - ours) > 1e-2
+
+
+def test_a_perfect_look_up_leaves_nothing_to_guide() -> None:
+    ids = torch.tensor([[BOS, 9, 50, EOS, 8, 51, EOS, 7, 50, EOS]])
+    places = torch.eye(10)[None, None].expand(1, 2, 10, 10)
+    target = torch.tensor([0, 1, 1, 3, 4, 4, 6, 2, 7, 9])  # label to the token before; 7 to label 2
+    asks = 1000 * places[:, :, target]
+    assert guidance(ids, [(asks, places)] * 4).item() == 0
 
 
 def test_the_same_draws_give_the_same_batch(episodes: ReaderEpisodes) -> None:
     found = []
     for seed in (1, 1, 2):
         episodes.rng = np.random.default_rng(seed)
-        found.append(episodes.batch(READER_STAGES[-1])[1])
+        found.append(episodes.batch(READER_STAGES[-1]).ids)
     assert torch.equal(found[0], found[1])
     assert found[0].shape != found[2].shape or not torch.equal(found[0], found[2])
 
@@ -133,17 +200,15 @@ def test_attention_of_short_rows_equals_that_of_long_ones() -> None:
 def test_a_stopped_training_goes_on_to_the_same_bytes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     from empirical import train_reader
 
     stages = (
         replace(READER_STAGES[0], tokens=200, steps=2),
-        replace(READER_STAGES[-1], tokens=200, inputs=(4, 5), steps=2),
+        replace(READER_STAGES[-1], tokens=200, inputs=(4, 5), steps=2, guided=0.5),
     )
     monkeypatch.setattr(train_reader, "READER_STAGES", stages)
     monkeypatch.setattr(train_reader, "EVERY", 1)
-    recipe = Recipe(seed=0, rate=1e-3, direct=0.5, prose=0.1, repeated=0.2)
+    recipe = Recipe(seed=0, rate=1e-3, direct=0.5, prose=0.1, repeated=0.2, named=1.0)
     train(data, tmp_path / "whole", recipe)
     real, calls = train_reader._step, []
 

@@ -215,6 +215,19 @@ def test_one_seed_of_counts_has_a_wilson_interval_too():
 # -- what is undefined says why -----------------------------------------------------------------
 
 
+def test_the_interval_of_a_share_stays_among_possible_shares():
+    bottom = np.ones((3, 12), bool)
+    top = bottom.copy()
+    top[0, 0] = top[1, 5] = top[1, 7] = False
+    found = one(quotients_of([(top, bottom, 100.0)]))
+    assert found.value == 100 * 33 / 36 and found.high == 100.0 and found.low < found.value
+    none = one(quotients_of([(~top, bottom, 100.0)]))
+    assert none.low == 0.0 and none.high > none.value
+    # a difference of two shares may pass either end
+    gap = one(quotients_of([(top, bottom, 100.0), (bottom & False, bottom, -100.0)]))
+    assert gap.high > 100.0
+
+
 def test_no_value_anywhere_is_undefined_with_the_reason():
     found = one(mean_of(np.full((2, 5), np.nan), "the vectors are zero"))
     assert found == nothing("the vectors are zero")

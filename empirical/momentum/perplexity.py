@@ -1,0 +1,44 @@
+"""The mean loss of every window, in natural logarithms per token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+BATCH = 8192  # tokens
+
+
+def losses(model: Any, windows: NDArray[np.int64]) -> tuple[float, ...]:
+    """Mean negative log-likelihood of the tokens after BOS, for windows [n, length + 1]; float32.
+
+    The model is left in the mode that it was in.
+    """
+    device = next(model.parameters()).device
+    training, rows = model.training, max(1, BATCH // windows.shape[1])
+    model.eval()
+    out: list[float] = []
+    try:
+        with torch.no_grad():
+            for start in range(0, len(windows), rows):
+                ids = torch.from_numpy(windows[start : start + rows]).to(device)
+                logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
+                each = F.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
+                out += each.mean(1).tolist()
+    finally:
+        model.train(training)
+    return tuple(out)
+
+
+def unigram_loss(
+    training: NDArray[np.int64], held_out: NDArray[np.int64], vocabulary: int
+) -> float:
+    """Mean loss of held-out tokens under the frequencies of the training tokens (plus one each).
+
+    What a model reaches without any context.
+    """
+    counts = np.bincount(training.ravel(), minlength=vocabulary) + 1.0
+    return float(-np.log(counts / counts.sum())[held_out.ravel()].mean())
