@@ -105,12 +105,12 @@ def _chunked(v: Tensor, rate: Tensor, chunk: int, *, inclusive: bool) -> Tensor:
         return _powers(rate, length, inclusive=inclusive).within @ v
     count = -(-length // chunk)
     padded = torch.nn.functional.pad(v, (0, 0, 0, count * chunk - length))
-    parts = padded.unflatten(-2, (count, chunk))  # [..., N, C, d]
+    parts = padded.reshape(*v.shape[:-2], count, chunk, v.shape[-1])  # [..., N, C, d]
     powers = _powers(rate[..., None], chunk, inclusive=inclusive)
     ends = (powers.until @ parts)[..., :-1, 0, :]  # [..., N-1, d]
     carried = _chunked(ends, rate**chunk, max(chunk, 2), inclusive=True)
     carried = torch.nn.functional.pad(carried, (0, 0, 1, 0))[..., None, :]  # [..., N, 1, d]
-    found = powers.within @ parts + powers.since * carried
+    found: Tensor = powers.within @ parts + powers.since * carried
     return found.flatten(-3, -2)[..., :length, :]
 
 

@@ -493,6 +493,67 @@ def calibrate(out: Out = Path("results"), seed: Seed = 0, threads: Threads = 1) 
 
 
 @app.command()
+def momentum(
+    out: Out = Path("results-momentum"),
+    scale: Annotated[
+        str, typer.Option(help="`nano` (two cores), `small` (one GPU) or `paper` (many).")
+    ] = "nano",
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of books, `hub:OWNER/NAME`, or `generated`: the package's own grammar.",
+        ),
+    ] = "generated",
+    data: Data = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="A kind of attention beside plain. Repeatable; the scale's."),
+    ] = None,
+    etas: Annotated[
+        str | None, typer.Option("--eta", help="Etas, between commas; 0.1,0.3,0.5,0.7,0.9.")
+    ] = None,
+    learned: Annotated[
+        bool, typer.Option("--learned", help="Also momentum attention that learns its etas.")
+    ] = False,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--seed",
+            parser=options.Whole("--seed", 1),
+            help="Seed of weights, data order and demonstrations. Repeatable; 1, 2 and 3.",
+        ),
+    ] = None,
+    limit: Limit = None,
+    workers: Annotated[
+        int, typer.Option(parser=options.Whole("--workers", 1, least=1), help="Models at once.")
+    ] = 1,
+    threads: Threads = 1,
+    device: Annotated[str, typer.Option(help="`cpu`, `cuda` or `cuda:N`.")] = "cpu",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the models in OUT/models.")] = False,
+) -> None:
+    """Train models with and without momentum attention, measure them, build the report.
+
+    Run again with the same settings, it trains only what the folder does not hold yet.
+    """
+    at = () if etas is None else options.etas(etas)
+    reporter = _reporter(threads)
+    from empirical.momentum.run import Request, jobs_of, missing, run
+
+    request = Request(
+        scale=scale, kinds=tuple(kinds or ()), etas=at, learned=learned,
+        seeds=options.each_once(seeds) or (1, 2, 3), text=text, data=data, limit=limit or 500,
+        device=str(options.device(device)), threads=threads, keep=keep, out=_writable(out),
+    )  # fmt: skip
+    jobs = jobs_of(request)
+    left = len(missing(jobs))
+    reporter.say(f"{len(jobs)} models of scale {scale}, {len(jobs) - left} of them in {out}")
+    for path in run(jobs, workers, reporter):
+        reporter.say(f"  {path.name}")
+    report(out)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A results folder of `reproduce`.")],
 ) -> None:

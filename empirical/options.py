@@ -65,6 +65,24 @@ def rates(text: str) -> tuple[float, ...]:
     return found
 
 
+def etas(text: str) -> tuple[float, ...]:
+    """Etas of momentum between commas.
+
+    Raises:
+        UserError: for anything but numbers from 0 to below 1, each once.
+    """
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = (math.nan,)
+    if not all(0 <= eta < 1 for eta in found) or len(set(found)) < len(found):
+        raise UserError(
+            f"expected different etas from 0 to below 1 between commas, got {text!r}; for example "
+            "0.5,0.9"
+        )
+    return found
+
+
 def position(text: str) -> Literal["label", "prompt"]:
     """The recorded token.
 

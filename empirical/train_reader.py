@@ -118,8 +118,9 @@ def log_mass(query: Tensor, key: Tensor, rows: Tensor, wanted: Tensor) -> Tensor
     scores = scores * query.shape[-1] ** -0.5
     later = torch.arange(key.shape[1]) > place[:, None]
     scores = scores.masked_fill(later, -torch.inf)
-    best: Tensor = scores.masked_fill(~wanted, -torch.inf).logsumexp(1)
-    return best - scores.logsumexp(1)
+    best = scores.masked_fill(~wanted, -torch.inf).logsumexp(1)
+    found: Tensor = best - scores.logsumexp(1)
+    return found
 
 
 def guidance(ids: Tensor, seen: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -135,9 +135,10 @@ def load(folder: Path) -> Any:
             f"expected config.json and {WEIGHTS} in {folder}, got neither or one of them; train "
             "with --keep, or pass the folder of a model"
         )
-    model, seen = AutoModelForCausalLM.from_pretrained(
+    read: Any = AutoModelForCausalLM.from_pretrained(
         folder, output_loading_info=True, local_files_only=True, trust_remote_code=False
     )
+    model, seen = read
     layer = layer_of(model)
     adapt(model, layer)
     unexpected = {n for n in seen["unexpected_keys"] if not (layer.learned and n.endswith(LOGIT))}

@@ -63,8 +63,8 @@ def _check(module: nn.Module, keys: int, others: Mapping[str, Any]) -> None:
             f"expected attention to all earlier tokens, got a window of {window} for {keys} of "
             "them; momentum sums have no meaning there: choose a model with full attention"
         )
-    left = [k for k, x in others.items()
-            if x is not None and x is not False and k not in _HARMLESS | {"sliding_window"}]  # fmt: skip
+    known = _HARMLESS | {"sliding_window"}
+    left = [k for k, x in others.items() if x is not None and x is not False and k not in known]
     if left:
         raise UserError(
             f"expected plain softmax attention in {type(module).__name__}, got {', '.join(left)}; "
@@ -105,7 +105,7 @@ def _weights(eta: float | Tensor, like: Tensor) -> Tensor:
 
 
 def recency(eta: float | Tensor, places: Places, like: Tensor) -> Tensor:
-    """(t - i) log eta where query t sees key i, minus infinity elsewhere: [B or 1, 1 or H, T, S]."""
+    """(t - i) log eta where query t sees key i, minus infinity elsewhere: [1|B,1|H,T,S]."""
     apart = places.apart(like.device).to(like.dtype)
     log = _weights(eta, like).log()
     bias = torch.where(apart > 0, apart.clamp(min=1) * log, 0.0)

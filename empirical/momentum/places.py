@@ -79,9 +79,9 @@ def _seen(mask: Tensor, queries: int, keys: int) -> Tensor:
 
 def _refuse() -> UserError:
     return UserError(
-        "expected attention to all earlier tokens of a sequence, got a mask with a window, a gap or "
-        "a look ahead; momentum sums have no meaning there: choose a model or settings with full "
-        "causal attention"
+        "expected attention to all earlier tokens of a sequence, got a mask with a window, a gap "
+        "or a look ahead; momentum sums have no meaning there: choose a model or settings with "
+        "full causal attention"
     )
 
 

@@ -17,7 +17,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -118,14 +118,18 @@ class _Ordered(Dataset[dict[str, Tensor]]):
         return {"input_ids": torch.from_numpy(self.training[self.places[i]])}
 
 
-class _Trainer(Trainer):  # type: ignore[misc] # transformers leaves it untyped
+class _Trainer(Trainer):
     """The order is given; BOS is read and not predicted."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return SequentialSampler(self.train_dataset)
+        return SequentialSampler(cast(_Ordered, self.train_dataset))
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         ids = inputs["input_ids"]
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
@@ -133,7 +137,7 @@ class _Trainer(Trainer):  # type: ignore[misc] # transformers leaves it untyped
         return (loss, logits) if return_outputs else loss
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc] # transformers leaves it untyped
+class _Watch(TrainerCallback):
     """Progress, the loss on windows that choose eta, and a stop at a loss that is no number."""
 
     def __init__(self, at: Scale, text: Windows, advance: Advance) -> None:

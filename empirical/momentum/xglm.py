@@ -1,4 +1,4 @@
-"""XGLM's attention through the attention interface of transformers, which its class does not use."""
+"""XGLM's attention by the attention interface of transformers, which its class does not use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMPLEMENTATION = "momentum_implementation"  # attribute of a module: a kind, or 
 class InterfacedXGLMAttention(XGLMAttention):
     """The same projections and numbers as the class, with any attention function between them."""
 
-    def forward(
+    def forward(  # type: ignore[override] # fewer keywords, and no third output
         self,
         hidden_states: Tensor,
         key_value_states: Tensor | None = None,
@@ -45,7 +45,7 @@ class InterfacedXGLMAttention(XGLMAttention):
         attend = sdpa_attention_forward if kind is None else FUNCTIONS[kind]
         mixed, _ = attend(
             self, query, key, value, attention_mask, scaling=self.scaling,
-            dropout=self.dropout if self.training else 0.0,
+            dropout=(self.dropout or 0.0) if self.training else 0.0,
         )  # fmt: skip
         out: Tensor = self.out_proj(mixed.flatten(-2))
         return out, None
