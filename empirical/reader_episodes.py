@@ -46,7 +46,8 @@ class ReaderStage:
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
     around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
     a batch; `rate` times the recipe's. `direct`: single rows a step; `guided`: the weight of the
-    loss that shows two layers where to look (`empirical.train_reader`). It ends at `threshold` or
+    loss that shows two layers where to look, `kept`: of the loss that keeps the first layers to
+    their own row (`empirical.train_reader`). It ends at `threshold` or
     after `steps` steps.
     """
 
@@ -63,9 +64,11 @@ class ReaderStage:
     rate: float = 1.0
     direct: int = 32
     guided: float = 0.0
+    kept: float = 0.0
 
 
 _FIRST = {"word": 0.3, "sentiment": 0.4, "topic": 0.25, "inference": 0.05}
+_MORE = {"word": 0.1, "sentiment": 0.45, "topic": 0.42, "inference": 0.03}
 _REAL = {"word": 0.15, "book": 0.15, "sentiment": 0.4, "topic": 0.22, "inference": 0.08}
 READER_STAGES = (
     ReaderStage(odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=4000,
@@ -75,9 +78,13 @@ READER_STAGES = (
     ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=2000, crop=32,
                 direct=224, steps=700, guided=1.0),
     ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=5000, crop=32,
-                direct=64, steps=700, guided=1.0),
+                direct=64, steps=318, guided=1.0),
+    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=5000, crop=32,
+                direct=64, steps=250, guided=1.0, kept=1.0),
+    ReaderStage(odds=_MORE, trims=(FULL,), classes=2, inputs=(12, 20), tokens=6000, crop=32,
+                guided=3.0, kept=1.0, steps=600),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=48,
-                fillers=1, steps=600, guided=0.3),
+                fillers=1, steps=600, guided=0.3, kept=0.3),
     ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=2,
                 steps=600),
 )  # fmt: skip

@@ -123,16 +123,24 @@ def log_mass(query: Tensor, key: Tensor, rows: Tensor, wanted: Tensor) -> Tensor
     return found
 
 
-def guidance(ids: Tensor, seen: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+Seen = Sequence[tuple[Tensor, Tensor]]  # every layer's queries and keys [B,H,T,h]
+
+
+def _places(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """(batch, place) of every label in episodes [B,T], and of the token before it: [R,2] each."""
+    at = F.pad(ids[:, 1:] == EOS, (0, 1)).nonzero()
+    return at, at - torch.tensor([0, 1])
+
+
+def guidance(ids: Tensor, seen: Seen) -> Tensor:
     """How far two layers are from the look-up: mean negative log attention.
 
     In layer COPIES, head 0, a label looks at the token before it. In layer FINDS, heads 0 and 1,
     the token before a label looks at earlier labels that are the same, where there are some. ids
-    [B,T] of episodes; `seen`: every layer's queries and keys [B,H,T,h].
+    [B,T] of episodes.
     """
+    at, before = _places(ids)
     labels = F.pad(ids[:, 1:] == EOS, (0, 1))
-    at = labels.nonzero()
-    before = at - torch.tensor([0, 1])
     places = torch.arange(ids.shape[1])
     query, key = seen[COPIES]
     copied = log_mass(query[:, 0], key[:, 0], at, places == before[:, 1:])
@@ -142,6 +150,23 @@ def guidance(ids: Tensor, seen: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     query, key = seen[FINDS]
     found = [log_mass(query[:, h], key[:, h], before[some], same[some]).mean() for h in (0, 1)]
     return -copied.mean() - torch.stack(found).mean()
+
+
+def keeping_to_rows(ids: Tensor, seen: Seen) -> Tensor:
+    """How much the token before a label looks past its own row: mean negative log attention.
+
+    Over all heads of the layers up to EXIT. ids [B,T] of episodes, whose rows end in EOS.
+    """
+    _, before = _places(ids)
+    batch, place = before.unbind(1)
+    rows = F.pad((ids == EOS).cumsum(1), (1, 0))[:, :-1]
+    own = rows[batch] == rows[batch, place][:, None]
+    found = [
+        log_mass(query[:, h], key[:, h], before, own).mean()
+        for query, key in seen[: EXIT + 1]
+        for h in range(query.shape[1])
+    ]
+    return -torch.stack(found).mean()
 
 
 def _repeated(run: Run, ids: Tensor) -> Tensor:
@@ -172,6 +197,8 @@ def _losses(run: Run, recipe: Recipe) -> tuple[dict[str, Tensor], tuple[str, flo
         run.right[key] = 0.9 * run.right.get(key, alone) + 0.1 * alone
         if stage.guided:
             parts["guided"] = stage.guided * guidance(batch.ids, watching.seen)
+        if stage.kept:
+            parts["kept"] = stage.kept * keeping_to_rows(batch.ids, watching.seen)
     words_alone = set(stage.odds) == {"word"}
     share = 1.0 if words_alone else recipe.repeated
     parts["repeated"] = share * _repeated(run, run.episodes.repeated(24, 33))

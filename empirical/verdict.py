@@ -8,7 +8,7 @@ number (Benjamini and Yekutieli).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +25,7 @@ SUPPORTED: Status = "supported"
 OPEN: Status = "not distinguishable from the control"
 CONTRADICTED: Status = "contradicted"
 UNTESTED: Status = "not testable here"
+Mean = Callable[[Sequence[Estimate]], Estimate]
 ERROR = 0.05
 SEEDS = 2
 NO_MOMENTUM = "there is no record of models trained with momentum attention"
@@ -108,23 +109,38 @@ def verdict(
     required = [c for m in claim.metrics for c in compared.of(model, m) if c.required]
     grounds = {g.task: g for g in compared.grounds if g.model == model}
     left_out = {t: why for t, g in grounds.items() if (why := _obstacle(g, required, claim))}
-    tasks = tuple(t for t in grounds if t not in left_out)
-    kept = [c for c in required if c.task in tasks and c.set_aside is None]
-    aside = {
-        c.control: c.set_aside for c in required if c.task in tasks and c.set_aside is not None
-    }
-    misread = _misread(claim, calibration)
-    against = () if misread else _all_against(kept, claim)
+    return decide(
+        model, claim, required, tuple(grounds), left_out,
+        misread=_misread(claim, calibration), notes=_notes(claim, calibration),
+    )  # fmt: skip
+
+
+def decide(
+    model: str, claim: Claim, required: Sequence[Comparison], tasks: Sequence[str],
+    left_out: Mapping[str, str], *, misread: str = "", notes: tuple[str, ...] = (),
+    mean: Mean = mean_over_tasks,
+) -> Verdict:  # fmt: skip
+    """One verdict from the required comparisons, once the tasks are known that say nothing.
+
+    `mean`: of the estimates of several tasks, which may share what was drawn.
+    """
+    tasks = tuple(t for t in tasks if t not in left_out)
+    held = [c for c in required if c.task in tasks]
+    kept = [c for c in held if c.set_aside is None]
+    aside = {c.control: c.set_aside for c in held if c.set_aside is not None}
+    against = () if misread else _all_against(kept, claim, mean)
     shared = {"model": model, "claim": claim, "left_out": left_out, "set_aside": aside}
     if not against:
         why = misread or _why_untested(left_out)
         return Verdict(status=UNTESTED, sentence=f"Not testable here: {why}.", tested={}, **shared)  # type: ignore[arg-type] # one mapping of several types
     status, deciding = judge(against)
-    alone = {t: judge(_all_against([c for c in kept if c.task == t], claim))[0] for t in tasks}
+    alone = {
+        t: judge(_all_against([c for c in kept if c.task == t], claim, mean))[0] for t in tasks
+    }
     return Verdict(
         status=status, sentence=_sentence(claim, status, against, deciding, len(tasks)),
-        against=against, deciding=deciding, tested=alone, family=len(against),
-        notes=_notes(claim, calibration), **shared,  # type: ignore[arg-type] # as above
+        against=against, deciding=deciding, tested=alone, family=len(against), notes=notes,
+        **shared,  # type: ignore[arg-type] # as above
     )  # fmt: skip
 
 
@@ -137,7 +153,7 @@ def _obstacle(ground: Ground, required: Sequence[Comparison], claim: Claim) -> s
     else:
         found = _ground_obstacles(ground)
     if not found:
-        reasons = [(c.control, None if c.set_aside else _unusable(c)) for c in mine]
+        reasons = [(c.control, None if c.set_aside else unusable(c)) for c in mine]
         found = [f"{control}: {reason}" for control, reason in reasons if reason]
     if not found and all(c.set_aside for c in mine):
         found = ["no control has a score to beat"]
@@ -157,7 +173,8 @@ def _ground_obstacles(ground: Ground) -> list[str]:
     return found
 
 
-def _unusable(one: Comparison) -> str | None:
+def unusable(one: Comparison) -> str | None:
+    """Why nothing can be judged by a comparison, or None."""
     gap = one.difference
     if isinstance(gap.value, Undefined):
         return gap.value.reason
@@ -189,11 +206,13 @@ def _notes(claim: Claim, calibration: Calibration | None) -> tuple[str, ...]:
     return () if known else (UNCALIBRATED,)
 
 
-def _all_against(kept: Sequence[Comparison], claim: Claim) -> tuple[Against, ...]:
+def _all_against(
+    kept: Sequence[Comparison], claim: Claim, mean: Mean
+) -> tuple[Against, ...]:  # fmt: skip
     """One for each control, mean over the tasks in `kept`, corrected together."""
     keys = dict.fromkeys((c.metric, c.control) for c in kept)
     groups = {k: [c for c in kept if (c.metric, c.control) == k] for k in keys}
-    means = {k: mean_over_tasks([c.difference for c in g]) for k, g in groups.items()}
+    means = {k: mean([c.difference for c in g]) for k, g in groups.items()}
     corrected = adjusted([m.p for m in means.values()])
     return tuple(
         _against(groups[k], means[k], p, claim) for k, p in zip(groups, corrected, strict=True)
@@ -263,7 +282,7 @@ def _interval(found: Estimate, digits: int) -> str:
 
 
 def _size(claim: Claim, one: Against) -> str:
-    digits = 1 if claim.unit else 3
+    digits = 3 if not claim.unit else 1 if claim.smallest >= 1 else 2
     dose = "" if isinstance(one.dose, Undefined) else f", dose equivalent {one.dose:.2f}"
     return f"{_interval(one.difference, digits)}{claim.unit}{dose}"
 
@@ -271,7 +290,7 @@ def _size(claim: Claim, one: Against) -> str:
 def _sentence(
     claim: Claim, status: Status, against: Sequence[Against], deciding: Against, tasks: int
 ) -> str:
-    where = "the one task" if tasks == 1 else f"the mean of {tasks} tasks"
+    where = claim.on or ("the one task" if tasks == 1 else f"the mean of {tasks} tasks")
     size = _size(claim, deciding)
     if status == SUPPORTED:
         return (

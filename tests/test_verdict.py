@@ -2,16 +2,22 @@
 
 import dataclasses
 import functools
+import statistics
+import sys
 from pathlib import Path
 
 import pytest
 
 from empirical import claims
 from empirical.calibration import files
-from empirical.claims import CLAIMS
+from empirical.claims import CLAIMS, MOMENTUM_CLAIMS
 from empirical.comparisons import Comparison, compare
 from empirical.evidence import BASE
 from empirical.metrics import Undefined
+from empirical.momentum import against
+from empirical.momentum.compare import compare as compare_models
+from empirical.momentum.kinds import Layer
+from empirical.momentum.verdicts import momentum_verdicts
 from empirical.statistics import Estimate, Part, nothing, t_interval
 from empirical.verdict import (
     CONTRADICTED,
@@ -27,6 +33,7 @@ from empirical.verdict import (
     verdict,
     verdicts,
 )
+from tests import _momentum
 from tests._evidence import MODEL, World, cells
 
 PAGE = Path(__file__).parents[1] / "docs" / "verdict.md"
@@ -309,12 +316,164 @@ def test_momentum_has_to_beat_plain_attention_and_both_controls():
     assert momentum(**{**good, "recency_bias": nothing("diverged")}).status == UNTESTED
 
 
+# -- momentum: models that were trained -----------------------------------------------------------
+
+SEEDS_OF_MODELS = (1, 2, 3, 4, 5)
+
+
+def planted(effects):
+    """By kind, momentum and learned etas alike."""
+    return lambda layer: effects.get(layer.kind, 0.0)
+
+
+def trained_verdicts(gain=None, right=None, seeds=SEEDS_OF_MODELS, keep=lambda r: True, **world):
+    """Both verdicts on one made-up scale: nats saved, and share of right answers gained."""
+    made = _momentum.World(
+        gain=planted(gain or {}), right=planted(right or {}), **{"questions": 400, **world}
+    )
+    runs = [r for r in _momentum.sweep(seeds, made) if keep(r)]
+    return {v.claim.id: v for v in momentum_verdicts(compare_models(runs))}
+
+
+def test_models_with_momentum_that_are_better_than_all_others_are_support():
+    found = trained_verdicts({"momentum": 0.02}, {"momentum": 0.2})
+    assert list(found) == ["momentum", "momentum_language"]
+    assert {v.status for v in found.values()} == {SUPPORTED}
+    assert found["momentum"].tested == {"sst5": SUPPORTED, "cb": SUPPORTED}
+    assert list(found["momentum"].left_out) == ["imdb"]
+    assert found["momentum_language"].tested == {"validation-64": SUPPORTED}
+    assert found["momentum"].model == "nano" and found["momentum"].family == 3
+    assert "On the held-out books at full length the score is above each of its 3 controls" in (
+        found["momentum_language"].sentence
+    )
+    # 100 times the nats that were planted, in percent: within the noise of 16 windows, 5 seeds.
+    by_control = {a.control: a.difference for a in found["momentum_language"].against}
+    assert all(d.low < 2.0 < d.high for d in by_control.values()) and len(by_control) == 3
+
+
+def test_models_with_momentum_that_a_recency_bias_equals_are_left_open():
+    found = trained_verdicts({"momentum": 0.02, "recency_bias": 0.02},
+                             {"momentum": 0.2, "recency_bias": 0.2})  # fmt: skip
+    for one in found.values():
+        assert (one.status, one.deciding.control) == (OPEN, "recency_bias"), one.sentence
+        assert [a.control for a in one.against if not a.above] == ["recency_bias"]
+
+
+def test_models_with_momentum_that_are_worse_than_plain_are_contradicted():
+    found = trained_verdicts({"momentum": -0.02}, {"momentum": -0.1})
+    for one in found.values():
+        assert one.status == CONTRADICTED and all(a.below for a in one.against)
+    plain = trained_verdicts({k: -0.02 for k in _momentum.SWEPT},
+                             {k: -0.1 for k in _momentum.SWEPT})  # fmt: skip
+    for one in plain.values():
+        assert (one.status, one.deciding.control) == (CONTRADICTED, "plain_attention")
+
+
+def test_models_that_do_not_differ_are_not_told_apart():
+    found = trained_verdicts()
+    assert {v.status for v in found.values()} == {OPEN}
+
+
+def test_models_that_do_not_learn_in_context_say_nothing_of_it_but_of_language():
+    found = trained_verdicts({"momentum": 0.02}, in_context=0.3)
+    assert found["momentum"].status == UNTESTED and not found["momentum"].against
+    assert against.NO_LEARNING in found["momentum"].sentence
+    assert found["momentum_language"].status == SUPPORTED
+
+
+def test_one_seed_of_trained_models_is_not_enough():
+    found = trained_verdicts({"momentum": 0.02}, {"momentum": 0.2}, seeds=(1,))
+    for one in found.values():
+        assert one.status == UNTESTED and "1 seed, where 2 or more are needed" in one.sentence
+    lone = trained_verdicts(
+        {"momentum": 0.02}, {"momentum": 0.2},
+        keep=lambda r: r.layer.kind != "recency_bias" or r.seed == 1,
+    )  # fmt: skip
+    for one in lone.values():
+        assert one.status == UNTESTED and "recency_bias: a value in 1 seed only" in one.sentence
+
+
+@pytest.mark.parametrize("kind", ["plain", "averaged_values", "recency_bias"])
+def test_a_control_that_was_not_trained_is_named(kind):
+    found = trained_verdicts({"momentum": 0.02}, {"momentum": 0.2},
+                             keep=lambda r: r.layer.kind != kind)  # fmt: skip
+    name = {"plain": "plain_attention"}.get(kind, kind)
+    for one in found.values():
+        assert one.status == UNTESTED and f"no comparison with {name}" in one.sentence
+
+
+def test_models_without_a_chosen_eta_say_why():
+    found = trained_verdicts(keep=lambda r: r.layer.kind != "momentum" or r.layer.learned)
+    for one in found.values():
+        assert one.status == UNTESTED and "all etas were learned" in one.sentence
+    none = trained_verdicts(keep=lambda r: r.layer.kind != "momentum")
+    assert {NO_MOMENTUM in v.sentence for v in none.values()} == {True}
+
+
+def test_a_difference_of_perplexity_below_three_tenths_of_a_percent_has_no_weight():
+    small = trained_verdicts({"momentum": 0.002}, noise=1e-5)["momentum_language"]
+    assert small.status == OPEN and all(a.above and not a.enough for a in small.against)
+    assert "which is less than 0.3 %" in small.sentence and "by 0.20 [" in small.sentence
+    assert (
+        trained_verdicts({"momentum": 0.004}, noise=1e-5)["momentum_language"].status == SUPPORTED
+    )
+
+
+def test_seeds_that_move_all_tasks_together_widen_the_verdicts_interval():
+    found = trained_verdicts(right={"momentum": 0.2}, seeds=(1, 2, 3))["momentum"]
+    for one in found.against:
+        (between,) = [p for p in one.difference.parts if p.source == "seeds"]
+        assert len(one.difference.per_seed) == 3  # near miss: a sum over tasks knows no seed
+        spread = statistics.variance(one.difference.per_seed) / 3
+        # Two variances of three numbers of that size: some twenty roundings of their squares.
+        most = max(map(abs, one.difference.per_seed)) ** 2
+        assert abs(between.variance - spread) <= 20 * sys.float_info.epsilon * most < spread / 100
+        assert between.df == 2
+
+
+def test_kinds_that_are_only_shown_decide_nothing():
+    better = Layer(kind="heavy_ball", eta=0.5)
+    world = _momentum.World(
+        gain=planted({"momentum": 0.02, "heavy_ball": 0.1}), questions=400,
+        right=planted({"momentum": 0.2, "heavy_ball": 0.4}),
+    )  # fmt: skip
+    runs = [*_momentum.sweep(SEEDS_OF_MODELS, world),
+            *(_momentum.trained(better, s, world) for s in SEEDS_OF_MODELS)]  # fmt: skip
+    compared = compare_models(runs)
+    shown = [c for c in compared.scales[0].comparisons if c.control == "heavy_ball"]
+    assert [c.required for c in shown] == [False] * 4 and shown[0].difference.high < 0
+    assert {v.status for v in momentum_verdicts(compared)} == {SUPPORTED}
+    assert {v.family for v in momentum_verdicts(compared)} == {3}
+
+
+def test_each_kind_is_judged_at_the_eta_that_it_chose():
+    world = _momentum.World(gain=lambda x: {0.3: -0.05, 0.9: 0.02}.get(x.eta or 0.0, 0.0) * (
+        x.kind == "momentum"))  # fmt: skip
+    at = compare_models(_momentum.sweep(SEEDS_OF_MODELS, world))
+    assert at.scales[0].chosen["momentum"] == Layer(kind="momentum", eta=0.9)
+    (_, language) = momentum_verdicts(at)
+    assert language.status == SUPPORTED and language.notes == ()
+
+
+def test_a_control_with_other_etas_to_choose_from_is_noted():
+    found = trained_verdicts(
+        {"momentum": 0.02}, keep=lambda r: r.layer != Layer(kind="recency_bias", eta=0.3)
+    )
+    note = "Momentum attention was chosen among eta 0.3, 0.9, recency bias among eta 0.9."
+    assert {v.notes for v in found.values()} == {(note,)}
+
+
+def test_the_claims_of_a_study_are_as_they_were():
+    assert [c.id for c in CLAIMS] == ["prediction", *SIMILAR, "momentum"]
+    assert MOMENTUM_CLAIMS[0] is BY_ID["momentum"] and MOMENTUM_CLAIMS[1] not in CLAIMS
+
+
 # -- the page -------------------------------------------------------------------------------------
 
 
 def test_the_page_names_every_claim_control_and_smallest_effect():
     text = PAGE.read_text(encoding="utf-8")
-    for claim in CLAIMS:
+    for claim in (*CLAIMS, *MOMENTUM_CLAIMS):
         assert f"`{claim.id}`" in text and f"{claim.smallest:g}" in text, claim.id
         for metric in claim.metrics:
             by = claims.QUALIFIES.get(metric)

@@ -85,9 +85,7 @@ def _set_implementation(model: Any, name: str, modules: list[nn.Module]) -> None
     if all(map(xglm.is_xglm, modules)):
         model.config._attn_implementation = name
         return
-    if not getattr(model, "_supports_attention_backend", False) and not getattr(
-        model, "_supports_sdpa", False
-    ):
+    if not model._can_set_attn_implementation():  # else a warning, and plain attention goes on
         raise UserError(
             f"expected an architecture whose attention goes through transformers' attention "
             f"interface, got {type(model).__name__}; choose another architecture"

@@ -115,8 +115,8 @@ def recency(eta: float | Tensor, places: Places, like: Tensor) -> Tensor:
 def grown(eta: float | Tensor, places: Places, like: Tensor) -> Tensor:
     """1 + eta + ... + eta^(t-i), where query t sees key i: [1 or H, T, S]."""
     rate = _weights(eta, like)
-    powers = places.apart(like.device).clamp(min=-1) + 1
-    return (1 - rate**powers) / (1 - rate)
+    terms = places.apart(like.device).clamp(min=0) + 1
+    return -torch.expm1(terms * rate.log()) / (1 - rate)  # nothing cancels near eta = 1
 
 
 def _momentum(q: Tensor, k: Tensor, v: Tensor, places: Places, eta: Any, *how: Any) -> Tensor:

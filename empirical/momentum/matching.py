@@ -99,13 +99,14 @@ def _text(name: str) -> tuple[str, int]:
 
 
 def matched(runs: Sequence[Trained]) -> tuple[Matched, ...]:
-    """The runs of every scale, in the order of its name.
+    """The runs of every scale, the smallest model first.
 
     Raises:
         UserError: for duplicates, or runs that differ in more than layer and seed.
     """
     found = []
-    for scale in sorted({run.scale for run in runs}):
+    smallest = sorted(runs, key=lambda run: (run.equal.parameters, run.scale))
+    for scale in dict.fromkeys(run.scale for run in smallest):
         mine = [run for run in runs if run.scale == scale]
         _unique(mine)
         _same_study(mine)

@@ -152,7 +152,7 @@ class AtScale:
 
 @dataclass(frozen=True, kw_only=True)
 class Momentum:
-    """Every scale, in the order of its name."""
+    """Every scale, the smallest model first."""
 
     scales: tuple[AtScale, ...]
 

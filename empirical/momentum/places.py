@@ -93,11 +93,15 @@ def _read(seen: Tensor) -> Places:
     counts = seen.sum(-1) == last_key - first_key + 1
     if not bool((counts | ~some).all()) or not bool(some.any()):
         raise _refuse()
-    # A query is its own last key: all rows agree on where the queries stand.
-    offsets = (last_key - torch.arange(queries, device=seen.device))[some]
-    first = int(offsets[0])
-    if not bool((offsets == first).all()) or first < 0 or first + queries > keys:
+    # A query is its own last key, but for padding behind a text, which sees the text alone.
+    offsets = last_key - torch.arange(queries, device=seen.device)
+    first = int(offsets[some].max())
+    if first < 0 or first + queries > keys:
         raise _refuse()
+    behind = some & (offsets < first)
+    if bool((behind & seen[:, :, first : first + queries].any(1)).any()):
+        raise _refuse()
+    some = some & ~behind
     whole = torch.full((batch, keys), -1, device=seen.device)
     asked = torch.where(some, first_key, -1)
     whole[:, first : first + queries] = asked

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from empirical.metrics import Undefined
 from empirical.quotients import Quotients
 from empirical.statistics import Estimate, Part, estimates, mean_over_tasks, nothing, t_interval
 
+K = TypeVar("K", bound=Hashable)
 STREAM = 17  # of draws
 OTHER_SEEDS = "the tasks have other numbers of seeds: their spread cannot be put together"
 
 
-def estimated[K: Hashable](tables: Mapping[K, Quotients | str]) -> dict[K, Estimate]:
+def estimated(tables: Mapping[K, Quotients | str]) -> dict[K, Estimate]:
     """The estimate of every table, or of nothing with the reason; equal sizes share their draws."""
     out: dict[K, Estimate] = {k: nothing(t) for k, t in tables.items() if isinstance(t, str)}
     held = {k: t for k, t in tables.items() if not isinstance(t, str)}
@@ -49,7 +51,11 @@ def mean_of_tasks(found: Sequence[Estimate]) -> Estimate:
     per_seed = np.array(tables).mean(0)
     parts = [p for p in mean.parts if p.source == "examples"]
     if len(per_seed) > 1:
-        between = float(per_seed.var(ddof=1)) / len(per_seed)
+        # Means that differ by the rounding of their sums alone are the same mean.
+        terms = max(one.examples for one in found) + len(found)
+        rounding = 2 * terms * np.finfo(np.float64).eps * np.abs(tables).max()
+        spread = float(per_seed.var(ddof=1)) / len(per_seed)
+        between = spread if np.ptp(per_seed) > rounding else 0.0
         parts.append(Part(source="seeds", variance=between, df=len(per_seed) - 1.0))
     low, high, p = t_interval(mean.value, tuple(parts))
     return replace(

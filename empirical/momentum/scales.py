@@ -33,8 +33,8 @@ class Scale:
     `length`: tokens that a training window predicts; `rows` windows a step. `rate`: the peak, after
     `warmup` steps from 0, falling as a polynomial of degree 1 to 0. `windows`: at most so many of
     full length to measure a loss on. `context`: tokens that demonstrations and a question may fill;
-    beyond the training length positions go on. `every`: steps between lines of the curve, `save` between
-    checkpoints.
+    beyond the training length positions go on. `every`: steps between lines of the curve, `save`
+    between checkpoints.
     """
 
     name: str
