@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: setup test reproduce study lint deep third-party identities clean
+.PHONY: setup test reproduce study momentum lint deep third-party identities clean
 
 setup: $(VENV)/.ready
 
@@ -31,7 +31,12 @@ study: setup
 	$(BIN)/dualform calibrate --out results-study
 	$(BIN)/dualform reproduce --protocol sound --seed 1 --seed 2 --seed 3 --seed 4 --seed 5 \
 	  --limit 200 --control all --out results-study
-	$(BIN)/dualform report results-study
+	$(BIN)/dualform momentum --learned --workers 2 --limit 200 --out results-study
+
+# Models with and without momentum attention on a folder of books: make momentum TEXT=DIR.
+TEXT ?= generated
+momentum: setup
+	$(BIN)/dualform momentum --learned --workers 2 --limit 200 --text $(TEXT) --out results-momentum
 
 # A million drawn cases of every statement and variant; `--device cuda` by hand where there is one.
 deep: setup

@@ -69,7 +69,7 @@ class ReaderStage:
 
 _FIRST = {"word": 0.3, "sentiment": 0.4, "topic": 0.25, "inference": 0.05}
 _MORE = {"word": 0.1, "sentiment": 0.45, "topic": 0.42, "inference": 0.03}
-_REAL = {"word": 0.15, "book": 0.15, "sentiment": 0.4, "topic": 0.22, "inference": 0.08}
+_REAL = {"word": 0.1, "book": 0.1, "sentiment": 0.4, "topic": 0.34, "inference": 0.06}
 READER_STAGES = (
     ReaderStage(odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=4000,
                 threshold=0.9, guided=1.0),
@@ -83,10 +83,10 @@ READER_STAGES = (
                 direct=64, steps=250, guided=1.0, kept=1.0),
     ReaderStage(odds=_MORE, trims=(FULL,), classes=2, inputs=(12, 20), tokens=6000, crop=32,
                 guided=3.0, kept=1.0, steps=600),
-    ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=5000, crop=48,
-                fillers=1, steps=600, guided=0.3, kept=0.3),
-    ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=7000, fillers=2,
-                steps=600),
+    ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=6500, guided=0.5,
+                kept=0.5, fillers=1, steps=350),
+    ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=6500, fillers=1,
+                steps=350),
 )  # fmt: skip
 
 

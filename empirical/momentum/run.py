@@ -30,14 +30,21 @@ from empirical.momentum.outcome import CHOOSING, TRAINING, VALIDATION
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, layers, scale
 from empirical.momentum.text import Windows, read_books, windows
-from empirical.momentum.train import Curves, initial, order, order_sha256, train, weights_sha256
+from empirical.momentum.train import (
+    MODELS,
+    Curves,
+    initial,
+    order,
+    order_sha256,
+    train,
+    weights_sha256,
+)
 from empirical.progress import SILENT, Reporter
 from empirical.sources import FolderSource, GeneratedSource
 from empirical.tasks import MORE_TASKS, TASKS
 
 ASKED = ("sst5", "imdb", "mr", "cb", "arc_easy", "piqa")  # Table 7
 MADE = "generated"  # in front of a generated task's name
-MODELS = "models"  # folder of what is kept, and of checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)

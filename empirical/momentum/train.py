@@ -4,8 +4,8 @@ The first weights and the order of the windows follow from the seed alone, whate
 run that was stopped goes on from its last checkpoint to the same weights.
 
 `accelerate launch -m empirical.momentum.train --scale paper --kind momentum --eta 0.9 --seed 1
---text DIR --out DIR` trains one model over several GPUs; its folder is then measured by
-`dualform momentum` with the same options.
+--text DIR --out DIR` trains one model over several GPUs; `dualform momentum` with the same options
+then goes on from its last checkpoint, which is the whole training, and measures it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from transformers import (
 from empirical.episodes import BOS, EOS, PAD
 from empirical.errors import UserError
 from empirical.momentum import adapt
+from empirical.momentum.files import run_name
 from empirical.momentum.kinds import Layer
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, scale
@@ -45,6 +46,7 @@ from empirical.momentum.text import Windows, read_books, windows
 from empirical.progress import SILENT, Advance, Reporter
 
 CHECKPOINTS = "checkpoints"
+MODELS = "models"  # folder of what is kept, and of checkpoints, by the name of the file
 WATCHED = 32  # choosing windows, whose loss the curve shows
 
 
@@ -256,9 +258,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     at = scale(asked.scale)
     layer = Layer(kind=asked.kind, eta=asked.eta, learned=asked.learned)
     text = windows(read_books(asked.text), at.vocabulary, at.length)
-    model, _ = train(at, layer, asked.seed, text, asked.out, device=asked.device, rows=asked.rows)
-    if int(os.environ.get("RANK", "0")) == 0:
-        adapt.save(model, asked.out / "model")
+    folder = asked.out / MODELS / run_name(at.name, layer, asked.seed)
+    train(at, layer, asked.seed, text, folder, device=asked.device, rows=asked.rows)
 
 
 if __name__ == "__main__":
