@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
@@ -100,9 +101,19 @@ def _set_implementation(model: Any, name: str, modules: list[nn.Module]) -> None
 
 
 def layer_of(model: Any) -> Layer:
-    """The layer that `adapt` set; plain where it set none."""
+    """The layer that `adapt` set; plain where it set none.
+
+    Raises:
+        UserError: for a configuration that holds something else there.
+    """
     held = getattr(model.config, CONFIG, None)
-    return Layer() if held is None else Layer(**held)
+    try:
+        return Layer() if held is None else Layer(**held)
+    except TypeError:
+        raise UserError(
+            f"expected kind, eta and learned under {CONFIG} of the configuration, got {held!r}; "
+            "save the model again with empirical.momentum.adapt.save"
+        ) from None
 
 
 def rates(model: Any) -> tuple[tuple[float, ...], ...]:
@@ -121,6 +132,23 @@ def save(model: Any, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def _read(folder: Path) -> Any:
+    """The model without learned etas, and what transformers says of its weights.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, local_files_only=True, trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    except SafetensorError as error:
+        raise UserError(
+            f"expected weights in {folder / WEIGHTS}, got a damaged file ({error}); copy it again"
+        ) from None
+
+
 def load(folder: Path) -> Any:
     """A model that `save` wrote, with its layer.
 
@@ -133,20 +161,19 @@ def load(folder: Path) -> Any:
             f"expected config.json and {WEIGHTS} in {folder}, got neither or one of them; train "
             "with --keep, or pass the folder of a model"
         )
-    read: Any = AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, local_files_only=True, trust_remote_code=False
-    )
-    model, seen = read
+    model, seen = _read(folder)
     layer = layer_of(model)
     adapt(model, layer)
     unexpected = {n for n in seen["unexpected_keys"] if not (layer.learned and n.endswith(LOGIT))}
     own = {n: p for n, p in model.named_parameters() if n.endswith(LOGIT)}
     held = {n: x for n, x in load_file(folder / WEIGHTS).items() if n.endswith(LOGIT)}
-    wrong = sorted(unexpected | set(seen["missing_keys"]) | (set(own) ^ set(held)))
-    if wrong or seen["mismatched_keys"]:
+    shapes = {n for n in set(own) & set(held) if own[n].shape != held[n].shape}
+    wrong = sorted(unexpected | set(seen["missing_keys"]) | (set(own) ^ set(held)) | shapes)
+    wrong = wrong or sorted(map(str, seen["mismatched_keys"]))
+    if wrong:
         raise UserError(
             f"expected the weights of a {type(model).__name__} with {layer.name} in {folder}, got "
-            f"missing, unexpected or misshapen ones: {(wrong or seen['mismatched_keys'])[:3]}; "
+            f"missing, unexpected or misshapen ones: {wrong[:3]}; "
             "save it again with empirical.momentum.adapt.save"
         )
     with torch.no_grad():

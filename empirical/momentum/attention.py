@@ -114,9 +114,10 @@ def recency(eta: float | Tensor, places: Places, like: Tensor) -> Tensor:
 
 def grown(eta: float | Tensor, places: Places, like: Tensor) -> Tensor:
     """1 + eta + ... + eta^(t-i), where query t sees key i: [1 or H, T, S]."""
-    rate = _weights(eta, like)
-    terms = places.apart(like.device).clamp(min=0) + 1
-    return -torch.expm1(terms * rate.log()) / (1 - rate)  # nothing cancels near eta = 1
+    steps = torch.arange(places.keys, device=like.device)
+    sums = (_weights(eta, like)[..., 0] ** steps).cumsum(-1)  # [1 or H, S], added: no quotient
+    apart = places.apart(like.device)
+    return torch.where(apart >= 0, sums[:, apart.clamp(min=0)], 0.0)
 
 
 def _momentum(q: Tensor, k: Tensor, v: Tensor, places: Places, eta: Any, *how: Any) -> Tensor:
@@ -197,7 +198,7 @@ def _function(rule: Rule) -> Callable[..., tuple[Tensor, None]]:
             )
         _check(module, key.shape[2], others)
         eta = rate_of(module)
-        if attention_mask is not None:
+        if attention_mask is not None and attention_mask.shape[-1] != key.shape[2]:
             attention_mask = attention_mask[..., : key.shape[2]]
         places = places_of(attention_mask, query.shape[2], key.shape[2])
         key, value = (_repeated(x[:, :, : places.keys], query.shape[1]) for x in (key, value))
@@ -207,7 +208,30 @@ def _function(rule: Rule) -> Callable[..., tuple[Tensor, None]]:
     return attend
 
 
+def causal_mask(
+    *, q_length: int, q_offset: Any = 0, local_size: int | None = None, **given: Any
+) -> Tensor | None:
+    """transformers' mask for torch's kernel, where no window and no chunk hides a token.
+
+    A chunk's mask looks like packed sequences, and a window's like left padding where there is
+    one query: a mask alone cannot be asked.
+
+    Raises:
+        UserError: for a window or chunks that are shorter than the text.
+    """
+    if local_size is not None and int(q_offset) + q_length > local_size:
+        raise UserError(
+            f"expected attention to all earlier tokens, got a window or chunks of {local_size} for "
+            f"{int(q_offset) + q_length} of them; momentum sums have no meaning there: choose a "
+            "model with full attention"
+        )
+    mask: Tensor | None = sdpa_mask(
+        q_length=q_length, q_offset=q_offset, local_size=local_size, **given
+    )
+    return mask
+
+
 FUNCTIONS = {kind: _function(rule) for kind, rule in RULES.items()}
 for _name, _attend in FUNCTIONS.items():
     AttentionInterface.register(_name, _attend)
-    AttentionMaskInterface.register(_name, sdpa_mask)
+    AttentionMaskInterface.register(_name, causal_mask)

@@ -54,6 +54,8 @@ def places_of(mask: Tensor | None, queries: int, keys: int) -> Places:
         # Without a mask the queries are the last tokens, or the first of an empty static cache.
         first = 0 if queries > 1 else keys - 1
         return Places(first=first, queries=queries, keys=queries if first == 0 else keys, same=None)
+    if mask.is_inference():  # such a tensor does not say whether it was changed
+        return _read(_seen(mask, queries, keys))
     if _known and _known[0][0]() is mask and _known[0][1] == mask._version:
         return _known[0][2]
     found = _read(_seen(mask, queries, keys))
