@@ -520,11 +520,16 @@ def momentum(
         list[int] | None,
         typer.Option(
             "--seed",
-            parser=options.Whole("--seed", 1),
+            parser=options.Whole("--seed", 1, least=0),
             help="Seed of weights, data order and demonstrations. Repeatable; 1, 2 and 3.",
         ),
     ] = None,
-    limit: Limit = None,
+    limit: Annotated[
+        int,
+        typer.Option(
+            parser=options.Whole("--limit", 500, least=1), help="Most evaluation rows of a task."
+        ),
+    ] = 500,
     workers: Annotated[
         int, typer.Option(parser=options.Whole("--workers", 1, least=1), help="Models at once.")
     ] = 1,
@@ -542,7 +547,7 @@ def momentum(
 
     request = Request(
         scale=scale, kinds=tuple(kinds or ()), etas=at, learned=learned,
-        seeds=options.each_once(seeds) or (1, 2, 3), text=text, data=data, limit=limit or 500,
+        seeds=options.each_once(seeds) or (1, 2, 3), text=text, data=data, limit=limit,
         device=str(options.device(device)), threads=threads, keep=keep, out=_writable(out),
     )  # fmt: skip
     jobs = jobs_of(request)

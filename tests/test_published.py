@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from empirical.protocols import get_protocol
-from empirical.published import METRICS, PUBLISHED, TASKS
+from empirical.published import (
+    METRICS,
+    MOMENTUM_ACCURACY,
+    MOMENTUM_PERPLEXITY,
+    MOMENTUM_TASKS,
+    PUBLISHED,
+    TASKS,
+)
 
 SHARED = Path(os.environ.get("DUALFORM_SHARED", Path(__file__).parents[2] / "shared"))
 REFERENCE = SHARED / "reference" / "published.json"
@@ -38,6 +45,20 @@ def test_every_number_equals_the_reference_file():
     for model, rows in PUBLISHED.items():
         for metric, row in rows.items():
             assert dict(row) == reference[model][metric], (model, metric)
+
+
+@absent
+def test_tables_6_and_7_equal_the_reference_file() -> None:
+    found = json.loads(REFERENCE.read_text(encoding="utf-8"))["paper_dai2023"]["moattn"]
+    short = {"training-": "train", "validation-": "valid"}
+    for kind, title in (("plain", "Transformer"), ("momentum", "MoAttn")):
+        told = {
+            short[k[: k.index("-") + 1]] + k.split("-")[1]: x
+            for k, x in MOMENTUM_PERPLEXITY[kind].items()
+        }
+        assert told == found["ppl"][title]
+        accuracy = {t.replace("arc_easy", "arce"): x for t, x in MOMENTUM_ACCURACY[kind].items()}
+        assert accuracy == found["icl"][title] and tuple(MOMENTUM_ACCURACY[kind]) == MOMENTUM_TASKS
 
 
 @absent

@@ -16,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from empirical.report import drawing, write_report
+from tests._momentum import sweep, write_sweep
 from tests._report import full_folder
 
 FLAGS = (
@@ -49,6 +50,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = full_folder(tmp_path_factory.mktemp("report"), seeds=(1, 2), tasks=("agnews", "cb"))
     with pytest.MonkeyPatch.context() as patch:  # files of figures are no matter of browsers
+        patch.setattr(drawing, "save", lambda figure, folder: [])
+        return write_report(folder)[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of trained models alone."""
+    folder = write_sweep(tmp_path_factory.mktemp("trained"), sweep((1, 2)))
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawing, "save", lambda figure, folder: [])
         return write_report(folder)[0]
 
@@ -152,6 +162,14 @@ def test_paper_words_and_figures_follow_the_theme(browser, report, theme: str) -
     )
     assert series == ("#6cb6ff" if dark else "#0b5fa5")
     assert f"rgb({', '.join(str(int(series[k : k + 2], 16)) for k in (1, 3, 5))})" in lines
+
+
+def test_a_page_of_trained_models_is_as_quiet_narrow_and_in_its_theme(browser, trained) -> None:
+    test_the_page_asks_for_nothing_and_the_console_is_silent(browser, trained)
+    for width in (PHONE, WIDE):
+        test_the_page_is_never_wider_than_the_window(browser, trained, width)
+    for theme in ("light", "dark"):
+        test_paper_words_and_figures_follow_the_theme(browser, trained, theme)
 
 
 def test_formulas_are_rendered(browser, report) -> None:

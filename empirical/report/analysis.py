@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from empirical.comparisons import Compared, compare
 from empirical.metrics import Number, Undefined
+from empirical.momentum import compare as models
+from empirical.momentum.kinds import MOMENTUM, Layer
+from empirical.momentum.outcome import AtScale, Interval, Momentum
+from empirical.momentum.verdicts import momentum_verdicts
 from empirical.report.results import Results
 from empirical.statistics import Estimate
-from empirical.verdict import Verdict, calibration_of, verdicts
+from empirical.verdict import MOMENTUM_CLAIM, Verdict, calibration_of, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """Empty where there is no evidence."""
+    """Empty where there is no evidence; `momentum`: empty where no model was trained."""
 
     compared: Compared
     verdicts: tuple[Verdict, ...]
+    momentum: Momentum
 
 
 def analyse(results: Results) -> Analysis:
     """Compare all evidence, and judge.
 
     Raises:
-        UserError: when seeds of one task were not made with the same model and examples.
+        UserError: when seeds of one task were not made with the same model and examples, or trained
+            models differ in more than layer and seed.
     """
     compared = compare(results.evidence)
     known = None if results.calibration is None else calibration_of(results.calibration)
-    return Analysis(compared=compared, verdicts=verdicts(compared, known))
+    judged, trained = verdicts(compared, known), models.compare(results.momentum)
+    if trained.scales:  # which say what a study without trained models cannot
+        judged = tuple(v for v in judged if v.claim.id != MOMENTUM_CLAIM)
+    return Analysis(
+        compared=compared, verdicts=(*judged, *momentum_verdicts(trained)), momentum=trained
+    )
 
 
 def plain(value: Number | None) -> str:
@@ -86,3 +97,44 @@ def verdicts_csv(found: Sequence[Verdict]) -> str:
                "sentence": v.sentence}
         )  # fmt: skip
     return _lines(list(rows[0]), [list(r.values()) for r in rows])
+
+
+_LANGUAGE = ("loss", "perplexity", "difference", "percent")
+_LEARNING = ("accuracy", "zero_shot", "gain", "difference", "zero_shot_difference")
+
+
+def momentum_csv(found: Momentum) -> str:
+    """One line for each number of tables 6 and 7 and of the controls, at full precision."""
+    rows = [row for scale in found.scales for row in _momentum_rows(scale)]
+    return _lines(list(rows[0]), [list(r.values()) for r in rows])
+
+
+def _momentum_rows(scale: AtScale) -> Iterator[dict[str, object]]:
+    for x in scale.language:
+        for name in _LANGUAGE:
+            yield _row(scale, 6, x.layer, x.text, name, getattr(x, name))
+    for y in (*scale.learning, *scale.means):
+        for name in _LEARNING:
+            yield _row(scale, 7, y.layer, y.task, name, getattr(y, name), y.absent or "")
+    ours = scale.chosen.get(MOMENTUM)
+    for c in scale.comparisons:
+        name = f"{c.metric} less {c.control}"
+        yield _row(scale, "controls", ours or Layer(), c.task, name, c.difference)
+
+
+def _row(
+    scale: AtScale, table: object, layer: Layer, where: str, name: str, found: Estimate | Interval,
+    absent: str = "",
+) -> dict[str, object]:  # fmt: skip
+    """`found` with its ends; of an estimate also p, seeds and examples."""
+    more = (
+        (plain(found.p), found.seeds, found.examples) if isinstance(found, Estimate) else ("",) * 3
+    )
+    why = found.value.reason if isinstance(found.value, Undefined) else ""
+    ends = {"value": plain(found.value), "low": plain(found.low), "high": plain(found.high)}
+    return {
+        "scale": scale.scale, "table": table, "kind": layer.kind, "eta": plain(layer.eta),
+        "learned": layer.learned, "on": where, "measure": name, **ends,
+        **dict(zip(("p", "seeds", "examples"), more, strict=True)),
+        "undefined_because": absent or why,
+    }  # fmt: skip

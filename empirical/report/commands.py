@@ -36,6 +36,25 @@ def merged(commands: Iterable[Command]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def folded(commands: Iterable[Command], option: str, comma: bool = False) -> tuple[Command, ...]:
+    """Commands that differ in the values of one option alone become one with all of its values.
+
+    `comma`: the option stands once, its values between commas; otherwise it is repeated.
+    """
+    found: dict[tuple[int, Command], dict[str, None]] = {}
+    for command in commands:
+        places = [i for i, x in enumerate(command[:-1]) if x == option]
+        taken = {j for i in places for j in (i, i + 1)}
+        rest = tuple(x for i, x in enumerate(command) if i not in taken)
+        values = found.setdefault((places[0] if places else len(rest), rest), {})
+        values.update(dict.fromkeys(command[i + 1] for i in places))
+    out = []
+    for (place, rest), values in found.items():
+        each = [",".join(values)] if comma and values else list(values)
+        out.append((*rest[:place], *(x for v in each for x in (option, v)), *rest[place:]))
+    return tuple(out)
+
+
 def joined(command: Command) -> str:
     """One command as a line for a shell."""
     return shlex.join(command)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from empirical.evidence import BASE
+from empirical.momentum.kinds import KINDS, Layer
 
 METRICS: Mapping[str, str] = {
     "sim_aou": "SimAOU",
@@ -42,7 +43,10 @@ METRICS: Mapping[str, str] = {
     "zsl_accuracy": "accuracy, zero-shot",
     "icl_accuracy": "accuracy, in context",
     "ft_accuracy": "accuracy, finetuned",
+    "momentum_language": "perplexity saved by momentum attention, in percent",
 }
+# Names that are words of the language as well, which `spelled` has to leave alone.
+WORDS: Mapping[str, str] = {"momentum": "accuracy in context with momentum attention, in points"}
 CONTROLS: Mapping[str, str] = {
     "base": "as measured",
     "ft_random": "FT: random change, same norm",
@@ -60,13 +64,15 @@ CONTROLS: Mapping[str, str] = {
     "random_blocks": "model: random blocks",
     "kendall_unfinetuned": "ranks: before finetuning",
     "kendall_inputs": "ranks: layer inputs",
+    "plain_attention": "plain attention",
+    **{name: kind.title for name, kind in KINDS.items() if "_" in name},
 }
 SETTINGS: Mapping[str, str] = {"zsl": "zero-shot", "icl": "in context", "ft": "finetuned"}
 
 
 def metric(name: str) -> str:
     """The metric as readers know it."""
-    return METRICS.get(name, name.replace("_", " "))
+    return METRICS.get(name) or WORDS.get(name, name.replace("_", " "))
 
 
 def control(name: str) -> str:
@@ -84,6 +90,31 @@ def spelled(sentence: str) -> str:
 def percent(name: str) -> bool:
     """Whether a metric is in percent, its differences in points."""
     return name.startswith("rec2ftp") or name.endswith("_accuracy") or name == "base_rate"
+
+
+def digits(name: str) -> int:
+    """Behind the point, of a metric's values and differences."""
+    if name == "momentum_language":
+        return 2
+    return 1 if percent(name) or name == "momentum" else 3
+
+
+def layer(one: Layer) -> str:
+    """`plain attention`, `momentum attention, η = 0.9`, `momentum attention, η learned`."""
+    title = KINDS[one.kind].title
+    if one.eta is None:
+        return title
+    return f"{title}, η learned" if one.learned else f"{title}, η = {one.eta:g}"
+
+
+def short(one: Layer) -> str:
+    """The same for a heading: `plain`, `momentum, η = 0.9`, `heavy ball, η learned`."""
+    return layer(one).replace(KINDS[one.kind].title, one.kind.replace("_", " "))
+
+
+def slug(text: str) -> str:
+    """`text` as part of an identifier of the page and of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def place(model: str, task: str, models: Sequence[str]) -> str:

@@ -13,19 +13,26 @@ from empirical.calibration.files import Calibration
 from empirical.errors import UserError
 from empirical.evidence import BASE, Evidence, Finding
 from empirical.jsonfile import read_object
+from empirical.momentum import files as momentum
+from empirical.momentum.files import Trained
 from empirical.published import TASKS
 from empirical.records import TIMING, Record
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """`checks`: documents of the identities; `timing`: seconds and memory by file name."""
+    """`checks`: documents of the identities; `timing`: seconds and memory by file name.
+
+    `momentum`: the models trained with momentum attention and its controls; where there are some,
+    records of a study may be absent.
+    """
 
     records: tuple[Record, ...]
     evidence: tuple[Evidence, ...]
     checks: tuple[Mapping[str, Any], ...]
     calibration: Calibration | None
     timing: Mapping[str, Mapping[str, float]]
+    momentum: tuple[Trained, ...] = ()
 
     def cells(self) -> tuple[tuple[str, str], ...]:
         """(model, task) of the records: models by name, tasks in the paper's order."""
@@ -93,13 +100,16 @@ def read_results(folder: Path) -> Results:
     """Read a results folder.
 
     Raises:
-        UserError: when there is no record, or a file is damaged.
+        UserError: when there is neither a record nor a trained model, or a file is damaged.
     """
     folder = Path(folder)
+    trained = momentum.read_all(folder)
+    alone = bool(trained) and not any(folder.glob("record-*.json"))
     return Results(
-        records=records.read_all(folder),
+        records=() if alone else records.read_all(folder),
         evidence=evidence.read_all(folder),
         checks=tuple(check_files.read(p) for p in sorted(folder.glob("checks-*.json"))),
         calibration=_calibration(folder),
         timing=_timing(folder),
+        momentum=trained,
     )

@@ -9,10 +9,11 @@ from empirical import tables
 from empirical.jsonfile import write_text
 from empirical.progress import SILENT, Reporter
 from empirical.report import drawing, page
-from empirical.report.analysis import Analysis, analyse, controls_csv, verdicts_csv
+from empirical.report.analysis import Analysis, analyse, controls_csv, momentum_csv, verdicts_csv
 from empirical.report.blocks import Block, Details, Plot, Section
 from empirical.report.drawing import Figure
-from empirical.report.grids import latex_document, markdown_document
+from empirical.report.grids import Grid, latex_document, markdown_document
+from empirical.report.names import plural
 from empirical.report.results import Results, read_results
 from empirical.report.sections import (
     answers,
@@ -21,6 +22,7 @@ from empirical.report.sections import (
     controls,
     dependence,
     layers,
+    momentum,
     paper,
     printed,
     reading,
@@ -31,9 +33,13 @@ from empirical.report.sections import (
 
 
 def sections(results: Results, analysis: Analysis) -> tuple[Section, ...]:
-    """In the order of the page: verdicts first, what ran last."""
+    """In the order of the page: verdicts first, what ran last; of trained models, if any."""
+    first = verdicts.section(results, analysis.verdicts)
+    trained = (momentum.section(results, analysis.momentum),) if results.momentum else ()
+    if not results.records:
+        return (first, *trained)
     return (
-        verdicts.section(results, analysis.verdicts),
+        first,
         reading.section(),
         controls.section(results, analysis.compared),
         paper.section(results),
@@ -44,6 +50,7 @@ def sections(results: Results, analysis: Analysis) -> tuple[Section, ...]:
         attention.section(results),
         dependence.section(results),
         answers.section(results),
+        *trained,
         runs.section(results),
     )
 
@@ -59,11 +66,31 @@ def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:
 def title(results: Results) -> str:
     """Of the page."""
     models = sorted({r.provenance.model for r in results.records})
+    if not models:
+        return f"Momentum attention, and what else could explain it: {', '.join(scales(results))}"
     return f"Is in-context learning implicit gradient descent? {', '.join(models)}"
+
+
+def scales(results: Results) -> tuple[str, ...]:
+    """Of the trained models, each once."""
+    return tuple(sorted({r.scale for r in results.momentum}))
+
+
+def _trained(results: Results) -> str:
+    """How much was trained."""
+    layers = {r.layer for r in results.momentum}
+    seeds = {r.seed for r in results.momentum}
+    return (
+        f"{plural(len(results.momentum), 'model')} trained: {plural(len(layers), 'variant')} of "
+        f"attention, {plural(len(seeds), 'seed')}; every number below is read from the files in "
+        "this folder."
+    )
 
 
 def lead(results: Results) -> str:
     """Under the title: how much was measured."""
+    if not results.records:
+        return _trained(results)
     cells = results.records
     models = {r.provenance.model for r in cells}
     tasks = {r.task for r in cells}
@@ -76,20 +103,22 @@ def lead(results: Results) -> str:
 
 
 def _tables(results: Results, analysis: Analysis, folder: Path) -> list[Path]:
-    """Verdicts and controls in three formats each; nothing without evidence."""
-    if not results.evidence:
-        return []
+    """Verdicts, controls and trained models in three formats each, as far as they are there."""
     compared, judged = analysis.compared, analysis.verdicts
-    tables = {
-        "verdicts": ((verdicts.grid(judged),), verdicts_csv(judged)),
-        "controls": (controls.every_grid(results, compared), controls_csv(compared)),
-    }
+    tables: dict[str, tuple[Sequence[Grid], str]] = {}
+    if judged:
+        tables["verdicts"] = ((verdicts.grid(judged),), verdicts_csv(judged))
+    if results.evidence:
+        tables["controls"] = (controls.every_grid(results, compared), controls_csv(compared))
+    if results.momentum:
+        grids = momentum.every_grid(results, analysis.momentum)
+        tables["momentum"] = (grids, momentum_csv(analysis.momentum))
     paths = []
-    for name, (grids, csv) in tables.items():
+    for name, (listed, csv) in tables.items():
         texts = {
-            "md": markdown_document(name.capitalize(), grids),
+            "md": markdown_document(name.capitalize(), listed),
             "csv": csv,
-            "tex": latex_document(grids),
+            "tex": latex_document(listed),
         }
         for kind, text in texts.items():
             paths.append(folder / f"{name}.{kind}")
@@ -101,7 +130,7 @@ def write_report(folder: Path, reporter: Reporter = SILENT) -> list[Path]:
     """Write everything into `folder`, from its records alone; the paths, the page first.
 
     Raises:
-        UserError: when there is no record, or a file is damaged.
+        UserError: when there is neither a record nor a trained model, or a file is damaged.
     """
     folder = Path(folder)
     results = read_results(folder)
@@ -113,8 +142,9 @@ def write_report(folder: Path, reporter: Reporter = SILENT) -> list[Path]:
         text = page.render(title(results), lead(results), "Written by dualform report.", built)
         write_text(paths[0], text)
         advance(1)
-        tables.write_all(results.records, folder)
-        paths += [folder / f"tables.{kind}" for kind in ("md", "csv", "tex")]
+        if results.records:
+            tables.write_all(results.records, folder)
+            paths += [folder / f"tables.{kind}" for kind in ("md", "csv", "tex")]
         paths += _tables(results, analysis, folder)
         advance(1)
         for figure in drawn:

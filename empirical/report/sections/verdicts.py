@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from empirical.claims import QUALIFIES
+from empirical.claims import MOMENTUM_CLAIMS, QUALIFIES
 from empirical.metrics import Number, Undefined
 from empirical.report import names
 from empirical.report.blocks import Block, Card, Cards, Details, Missing, Prose, Section, Table
@@ -20,6 +20,7 @@ WORDS: dict[Status, str] = {
     SUPPORTED: "Supported", CONTRADICTED: "Contradicted", UNTESTED: "Not testable here",
     OPEN: "Not distinguishable from a control",
 }  # fmt: skip
+MODELS = frozenset(c.id for c in MOMENTUM_CLAIMS)  # claims that trained models decide
 RULES = (
     "Supported: above every control that could explain the same score, by more than a difference "
     "without weight, with 95 % confidence. Contradicted: a control scores higher. Not "
@@ -37,8 +38,7 @@ def p_value(value: Number) -> str:
 def difference(one: Against) -> str:
     """A deciding difference with its interval."""
     found = one.difference
-    digits = 1 if names.percent(one.metric) else 3
-    return with_interval(found.value, found.low, found.high, digits)
+    return with_interval(found.value, found.low, found.high, names.digits(one.metric))
 
 
 def counts(verdict: Verdict) -> str:
@@ -59,7 +59,8 @@ def _numbers(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     if not isinstance(one.dose, Undefined):
         rows.append(("dose equivalent", shown(one.dose, 2)))
     rows.append(("controls compared", str(verdict.family)))
-    rows.append(("tasks alone", counts(verdict)))
+    if not verdict.claim.on:
+        rows.append(("tasks alone", counts(verdict)))
     return tuple(rows)
 
 
@@ -69,10 +70,16 @@ def said(verdict: Verdict) -> str:
     return text[:1].upper() + text[1:]
 
 
-def card(verdict: Verdict, place: int) -> Card:
-    """One claim; `place` is that of its model among the models."""
+def card(verdict: Verdict, place: int, trained: bool = False) -> Card:
+    """One claim; `place` is that of its model among the models, `trained`: it is a scale."""
     metric = verdict.claim.metrics[0] if verdict.deciding is None else verdict.deciding.metric
     known = metric in QUALIFIES
+    link = f"controls-{place}-{metric.replace('_', '-')}" if known else "controls"
+    words = f"Every control of {names.metric(metric)}" if known else "All controls"
+    if trained:
+        link, words = "momentum", "Tables of the trained models"
+        if verdict.deciding is not None:
+            link, words = f"momentum-against-{names.slug(verdict.model)}", "Every control"
     return Card(
         status=MARKS[verdict.status],
         word=WORDS[verdict.status],
@@ -80,8 +87,8 @@ def card(verdict: Verdict, place: int) -> Card:
         says=verdict.claim.says,
         sentence=said(verdict),
         numbers=_numbers(verdict),
-        link=f"controls-{place}-{metric.replace('_', '-')}" if known else "controls",
-        link_text=f"Every control of {names.metric(metric)}" if known else "All controls",
+        link=link,
+        link_text=words,
     )
 
 
@@ -135,18 +142,26 @@ def left_out(verdicts: Sequence[Verdict], place: int) -> Grid:
     )  # fmt: skip
 
 
+def _blocks(own: Sequence[Verdict], place: int, heading: str, trained: bool) -> list[Block]:
+    """The cards of one model or scale, and what was left out."""
+    cards = tuple(card(v, place, trained) for v in own)
+    out = left_out(own, place)
+    more = [Details(summary=out.caption, blocks=(Table(grid=out),))] if out.rows else []
+    return [Cards(heading=heading, cards=cards), *more]
+
+
 def section(results: Results, verdicts: Sequence[Verdict]) -> Section:
-    """Cards by model, in the order of the claims."""
+    """Cards by model, in the order of the claims; those of trained models last."""
     blocks: list[Block] = []
-    if not verdicts:
+    if not verdicts or (results.records and not results.evidence):
         text = "A verdict compares what was measured with its controls."
         blocks.append(Missing(text=text, command=with_controls(results)))
-    else:
+    if verdicts:
         blocks.append(Prose(text=RULES))
-    for place, model in enumerate(dict.fromkeys(v.model for v in verdicts)):
-        own = [v for v in verdicts if v.model == model]
-        blocks.append(Cards(heading=model, cards=tuple(card(v, place) for v in own)))
-        out = left_out(own, place)
-        if out.rows:
-            blocks.append(Details(summary=out.caption, blocks=(Table(grid=out),)))
+    trained = MODELS if results.momentum else frozenset()
+    keys = dict.fromkeys((v.claim.id in trained, v.model) for v in verdicts)
+    for place, (scale, model) in enumerate(keys):
+        own = [v for v in verdicts if (v.claim.id in trained, v.model) == (scale, model)]
+        heading = f"Trained models: {model}" if scale else model
+        blocks += _blocks(own, place, heading, scale)
     return Section(id="verdicts", title="Verdicts", blocks=tuple(blocks))
