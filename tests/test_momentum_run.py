@@ -248,7 +248,7 @@ class Inline:
 
     sizes: list[int] = []
 
-    def __init__(self, workers: int, **_how: Any) -> None:
+    def __init__(self, workers: int, *_how: Any, **_more: Any) -> None:
         self.sizes.append(workers)
 
     def __enter__(self) -> "Inline":
@@ -277,6 +277,20 @@ def test_what_goes_through_a_pool_of_processes_is_the_same(
     for path in found:
         one, whole = files.read(path), files.read(finished / path.name)
         assert replace(one, scores={}, origin=whole.origin) == replace(whole, scores={})
+
+
+def test_checkpoints_of_other_text_or_settings_are_not_gone_on_with(
+    books: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        all_of(jobs_of(request(books, tmp_path, kinds=("plain",))), reporter=stop_at(5))
+    other = save_books(tmp_path / "other", 4)
+    with pytest.raises(UserError, match="checkpoints of the same text and settings in .*, got oth"):
+        all_of(jobs_of(request(other, tmp_path, kinds=("plain",))))
+    changed = replace(TINY, clip=1.0)
+    monkeypatch.setitem(scales.SCALES, "nano", changed)
+    with pytest.raises(UserError, match="checkpoints of the same text and settings"):
+        all_of(jobs_of(request(books, tmp_path, kinds=("plain",))))
 
 
 def test_a_stop_keeps_what_was_finished(books: Path, tmp_path: Path) -> None:

@@ -214,11 +214,33 @@ def test_a_checkpoint_that_was_not_finished_is_passed_over(
     assert whole_sha256(again) == whole.sha256
 
 
-@pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt"])
+@pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "model.safetensors"])
 def test_a_damaged_checkpoint_is_one_plain_line(text: Windows, stopped: Path, name: str) -> None:
     (stopped / name).write_bytes((stopped / name).read_bytes()[:100])
     with pytest.raises(UserError, match=f"expected a whole checkpoint at {stopped}, got .*; rem"):
         train(TINY, MOMENTUM, 1, text, stopped.parent.parent)
+
+
+def test_what_goes_wrong_after_a_step_is_not_taken_for_a_damaged_checkpoint(
+    text: Windows, stopped: Path
+) -> None:
+    def full(done: int) -> None:
+        if done == 5:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        train(TINY, MOMENTUM, 1, text, stopped.parent.parent, reporter=Watcher(full))
+
+
+def test_a_model_trained_in_bfloat16_is_measured_in_float32(text: Windows, tmp_path: Path) -> None:
+    """Exactly as the same weights in a model that no trainer has touched."""
+    model, _ = train(replace(TINY, dtype="bfloat16"), MOMENTUM, 1, text, tmp_path)
+    fresh = adapt.adapt(initial(TINY, 1), MOMENTUM)
+    fresh.load_state_dict(model.state_dict())
+    found = losses(model, text.choosing)
+    assert found == losses(fresh, text.choosing)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert losses(fresh, text.choosing) != found
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from empirical import provenance, records
 from empirical.decoder import TokenizerEncoder
@@ -33,11 +34,10 @@ from empirical.momentum.text import Windows, read_books, windows
 from empirical.momentum.train import (
     MODELS,
     Curves,
-    initial,
+    begin,
+    equal_of,
     order,
-    order_sha256,
     train,
-    weights_sha256,
 )
 from empirical.progress import SILENT, Reporter
 from empirical.sources import FolderSource, GeneratedSource
@@ -121,16 +121,6 @@ def _command(asked: Request, layer: Layer, seed: int) -> tuple[str, ...]:
     return ("dualform", "momentum", *given, "--limit", str(asked.limit))
 
 
-def equal_of(at: Scale, seed: int, text: Windows) -> Equal:
-    """What the models of a seed share."""
-    first = initial(at, seed)
-    return Equal(
-        parameters=sum(p.numel() for p in first.parameters()), steps=at.steps, tokens=at.tokens,
-        initial_sha256=weights_sha256(first), order_sha256=order_sha256(text, at, seed),
-        settings=at.settings(),
-    )  # fmt: skip
-
-
 def missing(jobs: Sequence[Job]) -> list[Job]:
     """The jobs whose file is not there yet.
 
@@ -173,7 +163,7 @@ def run(jobs: Sequence[Job], workers: int, reporter: Reporter) -> Iterator[Path]
         return
     with (
         reporter.stage(f"models, {workers} at once", len(left)) as advance,
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet) as pool,
     ):
         asked = {pool.submit(make, job, SILENT): job for job in left}
         try:
@@ -183,6 +173,12 @@ def run(jobs: Sequence[Job], workers: int, reporter: Reporter) -> Iterator[Path]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _quiet() -> None:
+    """No bars of the libraries from a process of its own."""
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # as above
 
 
 def _written(job: Job, trained: Trained, seconds: float) -> Path:
@@ -197,7 +193,7 @@ def make(job: Job, reporter: Reporter) -> tuple[Trained, float]:
     """Train one model and measure it; also the seconds."""
     torch.set_num_threads(job.threads)
     began, folder = time.monotonic(), job.out / MODELS / job.name
-    first = equal_of(job.scale, job.seed, job.text)
+    first = begin(job.scale, job.layer, job.seed, job.text, folder)
     model, curves = train(
         job.scale, job.layer, job.seed, job.text, folder, device=job.device, reporter=reporter
     )

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
@@ -34,11 +35,13 @@ from transformers import (
     XGLMConfig,
     XGLMForCausalLM,
 )
+from transformers.utils import logging
 
 from empirical.episodes import BOS, EOS, PAD
 from empirical.errors import UserError
+from empirical.jsonfile import dumps, write_text
 from empirical.momentum import adapt
-from empirical.momentum.files import run_name
+from empirical.momentum.files import Equal, run_name
 from empirical.momentum.kinds import Layer
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, scale
@@ -46,6 +49,7 @@ from empirical.momentum.text import Windows, read_books, windows
 from empirical.progress import SILENT, Advance, Reporter
 
 CHECKPOINTS = "checkpoints"
+ASKED = "asked.json"  # what the checkpoints beside it are made of
 MODELS = "models"  # folder of what is kept, and of checkpoints, by the name of the file
 WATCHED = 32  # choosing windows, whose loss the curve shows
 
@@ -144,9 +148,11 @@ class _Watch(TrainerCallback):
 
     def __init__(self, at: Scale, text: Windows, advance: Advance) -> None:
         self.at, self.windows, self.advance = at, text.choosing[:WATCHED], advance
+        self.moved = False  # whether a step was taken: what went wrong after it is no checkpoint
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Count the step; measure now and then."""
+        self.moved = True
         self.advance(1)
         if state.global_step % self.at.every == 0 or state.global_step == self.at.steps:
             found = float(np.mean(losses(more["model"], self.windows)))
@@ -209,9 +215,10 @@ def train(
     model = adapt.adapt(initial(at, seed), layer)
     places = order(len(text.training), at, seed)
     with reporter.stage(f"{layer.name}, seed {seed}", at.steps) as advance:
+        watch = _Watch(at, text, advance)
         trainer = _Trainer(
             model=model, args=arguments(at, seed, out, rows or at.rows, device),
-            train_dataset=_Ordered(text.training, places), callbacks=[_Watch(at, text, advance)],
+            train_dataset=_Ordered(text.training, places), callbacks=[watch],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
@@ -219,14 +226,44 @@ def train(
         advance(0 if last is None else int(last.name.rsplit("-", 1)[1]))
         try:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            if last is None:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            if last is None or watch.moved:
                 raise
             raise UserError(
                 f"expected a whole checkpoint at {last}, got {type(error).__name__}: {error}; "
                 "remove that folder and run the same command again"
             ) from error
-    return trainer.model, _curves(trainer.state.log_history)
+    # accelerate's wrapper would go on reading in half precision
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    return trained, _curves(trainer.state.log_history)
+
+
+def equal_of(at: Scale, seed: int, text: Windows) -> Equal:
+    """What the models of a seed share."""
+    first = initial(at, seed)
+    return Equal(
+        parameters=sum(p.numel() for p in first.parameters()), steps=at.steps, tokens=at.tokens,
+        initial_sha256=weights_sha256(first), order_sha256=order_sha256(text, at, seed),
+        settings=at.settings(),
+    )  # fmt: skip
+
+
+def begin(at: Scale, layer: Layer, seed: int, text: Windows, folder: Path) -> Equal:
+    """Note what a folder's checkpoints are made of.
+
+    Raises:
+        UserError: where they were made of another text or with other settings.
+    """
+    equal = equal_of(at, seed, text)
+    note = dumps({"equal": equal, "layer": layer, "text_sha256": text.sha256})
+    path = folder / ASKED
+    if path.exists() and path.read_text(encoding="utf-8") != note:
+        raise UserError(
+            f"expected checkpoints of the same text and settings in {folder}, got others; write "
+            "into another folder, or remove that one"
+        )
+    write_text(path, note)
+    return equal
 
 
 def _last(folder: Path) -> Path | None:
@@ -259,7 +296,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     layer = Layer(kind=asked.kind, eta=asked.eta, learned=asked.learned)
     text = windows(read_books(asked.text), at.vocabulary, at.length)
     folder = asked.out / MODELS / run_name(at.name, layer, asked.seed)
-    train(at, layer, asked.seed, text, folder, device=asked.device, rows=asked.rows)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    try:
+        begin(at, layer, asked.seed, text, folder)
+        train(at, layer, asked.seed, text, folder, device=asked.device, rows=asked.rows)
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":
