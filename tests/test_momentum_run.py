@@ -21,8 +21,8 @@ from empirical.momentum import adapt, files, run, scales
 from empirical.momentum.files import Trained
 from empirical.momentum.kinds import Layer
 from empirical.momentum.perplexity import losses
-from empirical.momentum.run import Job, Request, equal_of, jobs_of, missing
-from empirical.momentum.train import order
+from empirical.momentum.run import Job, Request, jobs_of, missing
+from empirical.momentum.train import equal_of, order
 from tests._momentum_books import TINY, Watcher, save_books, stop_at
 from tests._study import dualform, error_line, save_data
 

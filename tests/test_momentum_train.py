@@ -5,6 +5,8 @@ the order of the seed.
 """
 
 import hashlib
+import os
+import socket
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import TrainingArguments
 from transformers.utils import logging
 
 from empirical.errors import UserError
@@ -29,13 +32,14 @@ from empirical.momentum.train import (
     arguments,
     config_of,
     initial,
+    main,
     order,
     order_sha256,
     train,
     weights_sha256,
 )
 from empirical.provenance import weights_sha256 as whole_sha256
-from tests._momentum_books import TINY, Watcher, made_windows, stop_at
+from tests._momentum_books import TINY, Watcher, made_windows, save_books, stop_at
 
 MOMENTUM = Layer(kind="momentum", eta=0.5)
 LEARNED = Layer(kind="momentum", eta=0.5, learned=True)
@@ -160,7 +164,7 @@ def test_the_curve_is_the_mean_loss_of_the_steps_since_the_line_before(
     """One line a step, and then one for two: float32 sums of two losses halved exactly."""
     _, fine = train(replace(TINY, every=1), MOMENTUM, 1, text, tmp_path)
     of = {step: np.float32(loss) for step, loss in fine.training}
-    assert len(of) == TINY.steps
+    assert len(of) == len(fine.held_out) == TINY.steps
     assert whole.curves.training == tuple(
         (step, float((of[step - 1] + of[step]) / np.float32(2))) for step in (2, 4, 6)
     )
@@ -383,18 +387,135 @@ def test_training_says_nothing_beside_its_reporter_and_writes_only_into_its_fold
     assert [p.name for p in (tmp_path / "out").iterdir()] == [CHECKPOINTS]
 
 
+class Told:
+    """In the place of TrainingArguments: what it was told, and how many GPUs it sees."""
+
+    _n_gpu = 0
+
+    def __init__(self, **given: Any) -> None:
+        self.given = given
+
+    @property
+    def n_gpu(self) -> int:
+        """As there."""
+        return self._n_gpu
+
+    @property
+    def per_device_train_batch_size(self) -> int:
+        """As told."""
+        return int(self.given["per_device_train_batch_size"])
+
+
 @pytest.mark.parametrize(("rows", "shared", "parts"), [(4, 1, 1), (2, 1, 2), (1, 2, 2), (1, 4, 1)])
 def test_windows_of_a_step_are_divided_over_processes_and_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, shared: int, parts: int
 ) -> None:
-    made: dict[str, Any] = {}
     monkeypatch.setenv("WORLD_SIZE", str(shared))
-    monkeypatch.setattr(
-        "empirical.momentum.train.TrainingArguments", lambda **given: made.update(given)
-    )
-    arguments(TINY, 1, tmp_path, rows, "cpu")
-    assert made["gradient_accumulation_steps"] == parts
-    assert made["per_device_train_batch_size"] * parts * shared == TINY.rows
+    monkeypatch.setattr("empirical.momentum.train.TrainingArguments", Told)
+    made: Any = arguments(TINY, 1, tmp_path, rows, "cpu")
+    assert made.given["gradient_accumulation_steps"] == parts
+    assert made.given["per_device_train_batch_size"] * parts * shared == TINY.rows
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2, 8])
+def test_one_process_trains_on_one_gpu_however_many_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: int
+) -> None:
+    """The Trainer would give each of several a batch of its own: more tokens than are noted."""
+    monkeypatch.setattr("empirical.momentum.train.TrainingArguments", Told)
+    monkeypatch.setattr(Told, "_n_gpu", seen)
+    made: Any = arguments(TINY, 1, tmp_path, TINY.rows, "cuda")
+    assert TrainingArguments.n_gpu.fget(made) == min(seen, 1)
+    assert TrainingArguments.train_batch_size.fget(made) == TINY.rows
+
+
+def test_another_gpu_than_the_first_is_refused_since_the_trainer_takes_the_first(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match="expected --device cpu or cuda .*, got cuda:3; .*ES=3 bef"):
+        arguments(TINY, 1, tmp_path, TINY.rows, "cuda:3")
+
+
+def one_of_two(rank: int, port: int, text: Windows, out: Path) -> None:
+    """A process as the launcher starts it, and the hash of the weights that it ends with."""
+    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2",
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}  # fmt: skip
+    model, _ = train(TINY, MOMENTUM, 1, text, out, rows=TINY.rows // 2)
+    (out / f"hash{rank}").write_text(whole_sha256(model))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # forks, from 3.12 on
+def test_two_processes_end_at_the_bytes_of_one_that_takes_the_batch_in_two_parts(
+    text: Windows, whole: Done, tmp_path: Path
+) -> None:
+    """Two halves of a sum in either order: the same float32. In one part it is another."""
+    alone, curves = train(TINY, MOMENTUM, 1, text, tmp_path / "one", rows=TINY.rows // 2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "two"
+    out.mkdir()
+    torch.multiprocessing.start_processes(
+        one_of_two, args=(port, text, out), nprocs=2, start_method="fork"
+    )  # type: ignore[no-untyped-call] # torch's own gap
+    assert {(out / f"hash{rank}").read_text() for rank in (0, 1)} == {whole_sha256(alone)}
+    assert whole_sha256(alone) != whole.sha256
+    again, found = train(TINY, MOMENTUM, 1, text, out, reporter=stop_at(TINY.steps + 1))
+    assert whole_sha256(again) == whole_sha256(alone) and found == curves, "measured by one"
+
+
+def test_the_launchers_command_trains_and_says_how_far_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCALES, "nano", TINY)
+    monkeypatch.setenv("RANK", "0")
+    books = save_books(tmp_path / "books")
+    given = ["--scale", "nano", "--text", str(books), "--out", str(tmp_path / "o"),
+             "--device", "cpu"]  # fmt: skip
+    shown = logging.is_progress_bar_enabled()
+    try:
+        main(given)
+        said = capfd.readouterr()
+        assert said.out.startswith("  plain, seed 1: 6 in ") and said.err == ""
+        monkeypatch.setenv("RANK", "1")
+        main(given)
+        assert capfd.readouterr() == ("", ""), "one process speaks for all"
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    assert (tmp_path / "o/models/momentum-nano-plain-s1/checkpoints/checkpoint-6").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (("--scale", "mega"), "expected a scale among nano, small, paper, got 'mega'"),
+        (("--kind", "moment"), "expected a kind of attention among plain"),
+        (("--text", "nowhere"), "expected two or more .txt files in nowhere"),
+        (("--rows", "3"), "expected rows at once that divide 4 over 1 processes, got 3"),
+        (("--device", "tpu"), "expected --device cpu, cuda or cuda:N, got 'tpu'"),
+    ],
+)
+def test_the_launchers_command_refuses_bad_input_in_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, str],
+    what: str,
+) -> None:
+    monkeypatch.setitem(SCALES, "nano", TINY)
+    books = save_books(tmp_path / "books")
+    shown = logging.is_progress_bar_enabled()
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main(["--scale", "nano", "--text", str(books), "--out", str(tmp_path / "o"),
+                  "--device", "cpu", *given])  # fmt: skip
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.startswith(f"error: {what}") and error.count("\n") == 1, error
 
 
 def test_windows_that_do_not_divide_are_refused(

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from empirical import check_files, display, records, tables
-from empirical.report.analysis import analyse, controls_csv, verdicts_csv
+from empirical.report.analysis import analyse, controls_csv, momentum_csv, verdicts_csv
 from empirical.report.results import read_results
 from empirical.verdict import CONTRADICTED, OPEN, SUPPORTED, UNTESTED
 from tests._study import dualform
@@ -55,11 +55,13 @@ def test_committed_tables_are_those_of_the_committed_records(folder: str, tmp_pa
         assert (tmp_path / name).read_bytes() == (RESULTS / folder / name).read_bytes()
 
 
+SHOWN = ("embedded-study", "reader-study")  # whose verdicts the README shows, in this order
+MODELS = "momentum-nano"
 JUDGED = sorted(p.parent.name for p in RESULTS.glob("*/verdicts.csv"))
 
 
 def test_the_study_with_all_controls_is_compared() -> None:
-    assert "embedded-study" in JUDGED
+    assert {*SHOWN, MODELS} <= set(JUDGED)
 
 
 @pytest.mark.parametrize("folder", JUDGED)
@@ -68,13 +70,22 @@ def test_committed_verdicts_are_those_of_the_committed_evidence(folder: str) -> 
     found = analyse(results)
     committed = (RESULTS / folder / "verdicts.csv").read_text(encoding="utf-8")
     assert verdicts_csv(found.verdicts) == committed
-    whole = (RESULTS / folder / "controls.csv").read_text(encoding="utf-8")
-    assert controls_csv(found.compared) == whole
+    if folder == MODELS:
+        whole = (RESULTS / folder / "momentum.csv").read_text(encoding="utf-8")
+        assert momentum_csv(found.momentum) == whole
+    else:
+        whole = (RESULTS / folder / "controls.csv").read_text(encoding="utf-8")
+        assert controls_csv(found.compared) == whole
 
 
-def test_the_verdicts_in_the_readme_are_those_of_the_committed_study() -> None:
-    text = (RESULTS / "embedded-study" / "verdicts.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(io.StringIO(text)))
+def test_the_verdicts_in_the_readme_are_those_of_the_committed_results() -> None:
+    rows = [
+        row
+        for folder in (*SHOWN, MODELS)
+        for row in csv.DictReader(
+            io.StringIO((RESULTS / folder / "verdicts.csv").read_text("utf-8"))
+        )
+    ]
     shown = [line for line in README.splitlines() if line.startswith("| ") and any(
         f" | {status} | " in line for status in STATUSES)]  # fmt: skip
     assert len(shown) == len(rows)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from rich.console import Console
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
@@ -37,6 +38,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from empirical import options
+from empirical.display import TerminalReporter
 from empirical.episodes import BOS, EOS, PAD
 from empirical.errors import UserError
 from empirical.jsonfile import dumps, write_text
@@ -173,14 +176,23 @@ class _Watch(TrainerCallback):
 
 
 def arguments(at: Scale, seed: int, out: Path, rows: int, device: str) -> TrainingArguments:
-    """What the Trainer is told; nothing is reported anywhere."""
+    """What the Trainer is told; nothing is reported anywhere.
+
+    Raises:
+        UserError: for rows that do not divide the batch, or a GPU that is not the first.
+    """
     shared = int(os.environ.get("WORLD_SIZE", "1"))
+    if device not in ("cpu", "cuda", "cuda:0"):
+        raise UserError(
+            f"expected --device cpu or cuda for training, got {device}; choose the GPU with "
+            f"CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')} before the command"
+        )
     if at.rows % (rows * shared):
         raise UserError(
             f"expected rows at once that divide {at.rows} over {shared} processes, got {rows}; "
             "choose another number with --rows"
         )
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(out / CHECKPOINTS), max_steps=at.steps, per_device_train_batch_size=rows,
         gradient_accumulation_steps=at.rows // (rows * shared), learning_rate=at.rate,
         lr_scheduler_type="polynomial", lr_scheduler_kwargs={"lr_end": 0.0},
@@ -189,9 +201,13 @@ def arguments(at: Scale, seed: int, out: Path, rows: int, device: str) -> Traini
         bf16=at.dtype == "bfloat16", use_cpu=device == "cpu", logging_steps=at.every,
         logging_nan_inf_filter=False, save_steps=at.save, save_total_limit=1, report_to="none",
         disable_tqdm=True, remove_unused_columns=False, dataloader_num_workers=0,
+        ddp_find_unused_parameters=False,  # every kind uses every weight
         seed=seed,  # the Trainer sets torch's global seed; nothing here draws from it
         log_level="error",
     )  # fmt: skip
+    if made.n_gpu > 1:  # without a launcher every GPU would get a batch of its own
+        made._n_gpu = 1
+    return made
 
 
 def train(
@@ -227,7 +243,7 @@ def train(
         try:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            if last is None or watch.moved:
+            if last is None or watch.moved or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise UserError(
                 f"expected a whole checkpoint at {last}, got {type(error).__name__}: {error}; "
@@ -292,14 +308,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help="windows at once on a device")
     parser.add_argument("--device", default="cuda")
     asked = parser.parse_args(argv)
-    at = scale(asked.scale)
-    layer = Layer(kind=asked.kind, eta=asked.eta, learned=asked.learned)
-    text = windows(read_books(asked.text), at.vocabulary, at.length)
-    folder = asked.out / MODELS / run_name(at.name, layer, asked.seed)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    first = int(os.environ.get("RANK", "0")) == 0
+    reporter: Reporter = TerminalReporter(Console()) if first else SILENT
     try:
+        at, device = scale(asked.scale), options.device(asked.device)
+        layer = Layer(kind=asked.kind, eta=asked.eta, learned=asked.learned)
+        text = windows(read_books(asked.text), at.vocabulary, at.length)
+        folder = asked.out / MODELS / run_name(at.name, layer, asked.seed)
         begin(at, layer, asked.seed, text, folder)
-        train(at, layer, asked.seed, text, folder, device=asked.device, rows=asked.rows)
+        train(
+            at, layer, asked.seed, text, folder, device=device, rows=asked.rows,
+            reporter=reporter,
+        )  # fmt: skip
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
 
