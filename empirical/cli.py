@@ -534,7 +534,7 @@ def momentum(
         int, typer.Option(parser=options.Whole("--workers", 1, least=1), help="Models at once.")
     ] = 1,
     threads: Threads = 1,
-    device: Annotated[str, typer.Option(help="`cpu`, `cuda` or `cuda:N`.")] = "cpu",
+    device: Annotated[str, typer.Option(help="`cpu` or `cuda`: the first GPU it sees.")] = "cpu",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the models in OUT/models.")] = False,
 ) -> None:
     """Train models with and without momentum attention, measure them, build the report.

@@ -8,6 +8,7 @@ import hashlib
 import os
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 from transformers import TrainingArguments
 from transformers.utils import logging
 
@@ -236,6 +238,20 @@ def test_what_goes_wrong_after_a_step_is_not_taken_for_a_damaged_checkpoint(
         train(TINY, MOMENTUM, 1, text, stopped.parent.parent, reporter=Watcher(full))
 
 
+def test_memory_that_runs_out_is_not_taken_for_a_damaged_checkpoint(
+    text: Windows, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which advises to remove it; torch's error is of the kind that a damaged file gives."""
+
+    def full(*_given: Any, **_more: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert issubclass(torch.OutOfMemoryError, RuntimeError)
+    monkeypatch.setattr("empirical.momentum.train._Trainer.compute_loss", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(TINY, MOMENTUM, 1, text, stopped.parent.parent)
+
+
 def test_a_model_trained_in_bfloat16_is_measured_in_float32(text: Windows, tmp_path: Path) -> None:
     """Exactly as the same weights in a model that no trainer has touched."""
     model, _ = train(replace(TINY, dtype="bfloat16"), MOMENTUM, 1, text, tmp_path)
@@ -366,22 +382,27 @@ def test_the_loss_without_context_is_that_of_token_frequencies() -> None:
     assert abs(unigram_loss(training, held_out, 8) - slow) > bound
 
 
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """No bars of transformers, as the command line sees to, and afterwards as before."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    yield
+    if shown:
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call] # as above
+
+
 def test_training_says_nothing_beside_its_reporter_and_writes_only_into_its_folder(
     text: Windows,
     tmp_path: Path,
+    quiet: None,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # as the command line does
-    try:
-        train(TINY, MOMENTUM, 1, text, tmp_path / "out")
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # as above
+    train(TINY, MOMENTUM, 1, text, tmp_path / "out")
     assert capfd.readouterr() == ("", "")
     assert not list(elsewhere.iterdir())
     assert [p.name for p in (tmp_path / "out").iterdir()] == [CHECKPOINTS]
@@ -425,8 +446,9 @@ def test_one_process_trains_on_one_gpu_however_many_it_sees(
     monkeypatch.setattr("empirical.momentum.train.TrainingArguments", Told)
     monkeypatch.setattr(Told, "_n_gpu", seen)
     made: Any = arguments(TINY, 1, tmp_path, TINY.rows, "cuda")
-    assert TrainingArguments.n_gpu.fget(made) == min(seen, 1)
-    assert TrainingArguments.train_batch_size.fget(made) == TINY.rows
+    real: Any = TrainingArguments
+    assert real.n_gpu.fget(made) == min(seen, 1)
+    assert real.train_batch_size.fget(made) == TINY.rows
 
 
 def test_another_gpu_than_the_first_is_refused_since_the_trainer_takes_the_first(
@@ -455,9 +477,9 @@ def test_two_processes_end_at_the_bytes_of_one_that_takes_the_batch_in_two_parts
         port = free.getsockname()[1]
     out = tmp_path / "two"
     out.mkdir()
-    torch.multiprocessing.start_processes(
+    start_processes(  # type: ignore[no-untyped-call] # torch's own gap
         one_of_two, args=(port, text, out), nprocs=2, start_method="fork"
-    )  # type: ignore[no-untyped-call] # torch's own gap
+    )
     assert {(out / f"hash{rank}").read_text() for rank in (0, 1)} == {whole_sha256(alone)}
     assert whole_sha256(alone) != whole.sha256
     again, found = train(TINY, MOMENTUM, 1, text, out, reporter=stop_at(TINY.steps + 1))
@@ -465,24 +487,19 @@ def test_two_processes_end_at_the_bytes_of_one_that_takes_the_batch_in_two_parts
 
 
 def test_the_launchers_command_trains_and_says_how_far_it_is(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quiet: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SCALES, "nano", TINY)
     monkeypatch.setenv("RANK", "0")
     books = save_books(tmp_path / "books")
     given = ["--scale", "nano", "--text", str(books), "--out", str(tmp_path / "o"),
              "--device", "cpu"]  # fmt: skip
-    shown = logging.is_progress_bar_enabled()
-    try:
-        main(given)
-        said = capfd.readouterr()
-        assert said.out.startswith("  plain, seed 1: 6 in ") and said.err == ""
-        monkeypatch.setenv("RANK", "1")
-        main(given)
-        assert capfd.readouterr() == ("", ""), "one process speaks for all"
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    main(given)
+    said = capfd.readouterr()
+    assert said.out.startswith("  plain, seed 1: 6 in ") and said.err == ""
+    monkeypatch.setenv("RANK", "1")
+    main(given)
+    assert capfd.readouterr() == ("", ""), "one process speaks for all"
     assert (tmp_path / "o/models/momentum-nano-plain-s1/checkpoints/checkpoint-6").is_dir()
 
 
@@ -498,6 +515,7 @@ def test_the_launchers_command_trains_and_says_how_far_it_is(
 )
 def test_the_launchers_command_refuses_bad_input_in_one_line(
     tmp_path: Path,
+    quiet: None,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     given: tuple[str, str],
@@ -505,14 +523,9 @@ def test_the_launchers_command_refuses_bad_input_in_one_line(
 ) -> None:
     monkeypatch.setitem(SCALES, "nano", TINY)
     books = save_books(tmp_path / "books")
-    shown = logging.is_progress_bar_enabled()
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            main(["--scale", "nano", "--text", str(books), "--out", str(tmp_path / "o"),
-                  "--device", "cpu", *given])  # fmt: skip
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
+    with pytest.raises(SystemExit) as stopped:
+        main(["--scale", "nano", "--text", str(books), "--out", str(tmp_path / "o"),
+              "--device", "cpu", *given])  # fmt: skip
     error = capsys.readouterr().err
     assert stopped.value.code == 2
     assert error.startswith(f"error: {what}") and error.count("\n") == 1, error

@@ -101,6 +101,34 @@ def test_the_verdicts_in_the_readme_are_those_of_the_committed_results() -> None
         assert all(part in line for part in expected), (line, expected)
 
 
+RANDOM = {
+    "sim_aou_unnormalised": "SimAOU, not normalised", "sim_am_gain": "SimAM after − before",
+    "sim_am_delta": "SimAM_Δ", "kendall": "Kendall, tokens",
+    "kendall_examples": "Kendall, demonstrations", "sim_aou": "SimAOU",
+}  # fmt: skip
+
+
+def test_what_random_models_read_is_that_of_the_committed_studies() -> None:
+    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
+    tables = {f: (RESULTS / f / "controls.csv").read_text("utf-8") for f in SHOWN}
+    held = 0
+    for metric, name in RANDOM.items():
+        cells = []
+        for control in ("untrained", "random_blocks"):
+            for folder in SHOWN:
+                rows = [r for r in csv.DictReader(io.StringIO(tables[folder]))
+                        if (r["metric"], r["control"]) == (metric, control)]  # fmt: skip
+                read = [float(r["under_control"]) for r in rows]
+                inside = sum(
+                    float(r["under_control_low"]) <= 0 <= float(r["under_control_high"])
+                    for r in rows
+                )
+                cells.append(f"{inside} of {len(rows)}: {min(read):.2f} to {max(read):.2f}")
+                held += inside if name not in ("SimAOU", "Kendall, demonstrations") else 0
+        assert f"| {name} | {' | '.join(cells)} |" in page
+    assert f"In the first four rows {held} of 96 intervals hold it" in page
+
+
 def test_commands_in_the_readme_exist() -> None:
     named = set(re.findall(r"^(?:\.venv/bin/)?dualform ([a-z]+)", README, re.M))
     assert {"prove", "check", "reproduce", "report"} <= named
