@@ -461,7 +461,8 @@ def test_another_gpu_than_the_first_is_refused_since_the_trainer_takes_the_first
 def one_of_two(rank: int, port: int, text: Windows, out: Path) -> None:
     """A process as the launcher starts it, and the hash of the weights that it ends with."""
     os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}  # fmt: skip
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}",
+                   "OMP_NUM_THREADS": "1"}  # fmt: skip
     model, _ = train(TINY, MOMENTUM, 1, text, out, rows=TINY.rows // 2)
     (out / f"hash{rank}").write_text(whole_sha256(model))
 
