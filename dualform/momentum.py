@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dualform.variants.layout import computing_type
+
 CHUNK = 64
 Rate = float | Tensor
 
@@ -37,16 +39,12 @@ def averaged(v: Tensor, eta: Rate, *, same: Tensor | None = None, chunk: int = C
 
 def last_momentum(v: Tensor, eta: Rate) -> Tensor:
     """m at the last token alone, [..., 1, d]: a weighted sum over v [..., T, d]."""
-    wide = _computing(v)
+    wide = v.to(computing_type(v.dtype))
     rate = _rate(eta, wide)
     places = torch.arange(v.shape[-2] - 1, -1, -1, device=v.device, dtype=wide.dtype)
     weights = rate[..., None] ** places * (places > 0)
     with torch.autocast(v.device.type, enabled=False):
         return (weights[..., None, :] @ wide).to(v.dtype)
-
-
-def _computing(v: Tensor) -> Tensor:
-    return v.float() if v.dtype in (torch.bfloat16, torch.float16) else v
 
 
 def _rate(eta: Rate, v: Tensor) -> Tensor:
@@ -70,7 +68,7 @@ def _scan(v: Tensor, eta: Rate, same: Tensor | None, chunk: int, *, inclusive: b
     _check(v, same, chunk)
     if v.shape[-2] == 0:
         return v
-    wide = _computing(v)
+    wide = v.to(computing_type(v.dtype))
     rate = _rate(eta, wide)
     with torch.autocast(v.device.type, enabled=False):
         if same is None:

@@ -31,6 +31,18 @@ from empirical.episodes import BOS, EOS, IGNORED, PAD, STAGES, Episodes, Stage, 
 EVERY = 100  # steps between checkpoints and lines of the log
 
 
+def configuration(
+    vocabulary: int, *, width: int, ffn: int, layers: int = 4, heads: int = 4
+) -> XGLMConfig:
+    """The fairseq dense architecture at any size, without dropout."""
+    return XGLMConfig(
+        vocab_size=vocabulary, d_model=width, ffn_dim=ffn, num_layers=layers, attention_heads=heads,
+        max_position_embeddings=2048, activation_function="gelu", scale_embedding=True,
+        dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
+        bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=BOS,
+    )  # fmt: skip
+
+
 def build_model(
     vocabulary: int,
     generator: torch.Generator,
@@ -43,13 +55,7 @@ def build_model(
 
     All draws come from `generator`: matrices ~ N(0, deviation²), embeddings ~ N(0, 1/width).
     """
-    config = XGLMConfig(
-        vocab_size=vocabulary, d_model=width, ffn_dim=ffn, num_layers=4, attention_heads=4,
-        max_position_embeddings=2048, activation_function="gelu", scale_embedding=True,
-        dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
-        bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=BOS,
-    )  # fmt: skip
-    model = XGLMForCausalLM(config)
+    model = XGLMForCausalLM(configuration(vocabulary, width=width, ffn=ffn))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 2:

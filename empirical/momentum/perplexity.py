@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from empirical.momentum.in_context import reading
+
 BATCH = 8192  # tokens
 
 
@@ -17,19 +19,14 @@ def losses(model: Any, windows: NDArray[np.int64]) -> tuple[float, ...]:
 
     The model is left in the mode that it was in.
     """
-    device = next(model.parameters()).device
-    training, rows = model.training, max(1, BATCH // windows.shape[1])
-    model.eval()
+    device, rows = next(model.parameters()).device, max(1, BATCH // windows.shape[1])
     out: list[float] = []
-    try:
-        with torch.no_grad():
-            for start in range(0, len(windows), rows):
-                ids = torch.from_numpy(windows[start : start + rows]).to(device)
-                logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
-                each = F.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
-                out += each.mean(1).tolist()
-    finally:
-        model.train(training)
+    with reading(model), torch.no_grad():
+        for start in range(0, len(windows), rows):
+            ids = torch.from_numpy(windows[start : start + rows]).to(device)
+            logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
+            each = F.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
+            out += each.mean(1).tolist()
     return tuple(out)
 
 

@@ -40,7 +40,6 @@ from transformers.utils import logging
 
 from empirical import options
 from empirical.display import TerminalReporter
-from empirical.episodes import BOS, EOS, PAD
 from empirical.errors import UserError
 from empirical.jsonfile import dumps, write_text
 from empirical.momentum import adapt
@@ -50,6 +49,7 @@ from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, scale
 from empirical.momentum.text import Windows, read_books, windows
 from empirical.progress import SILENT, Advance, Reporter
+from empirical.train_embedded import configuration
 
 CHECKPOINTS = "checkpoints"
 ASKED = "asked.json"  # what the checkpoints beside it are made of
@@ -67,13 +67,11 @@ class Curves:
 
 def config_of(at: Scale) -> XGLMConfig:
     """The configuration of a scale."""
-    return XGLMConfig(
-        vocab_size=at.vocabulary, d_model=at.width, ffn_dim=at.ffn, num_layers=at.layers,
-        attention_heads=at.heads, max_position_embeddings=2048, activation_function="gelu",
-        scale_embedding=True, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
-        layerdrop=0.0, bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS,
-        decoder_start_token_id=BOS, use_cache=False,
-    )  # fmt: skip
+    config = configuration(
+        at.vocabulary, width=at.width, ffn=at.ffn, layers=at.layers, heads=at.heads
+    )
+    config.use_cache = False
+    return config
 
 
 def initial(at: Scale, seed: int) -> XGLMForCausalLM:
