@@ -44,11 +44,10 @@ class ReaderStage:
     """One step of the curriculum; as `empirical.episodes.Stage`, over families of real texts.
 
     `odds` of the families; `crop`: the most tokens of a text (0: all); `fillers`: the most words
-    around a single word. `pool`: the most words and label words to draw from (0: all). `tokens` of
-    a batch; `rate` times the recipe's. `direct`: single rows a step; `guided`: the weight of the
-    loss that shows two layers where to look, `kept`: of the loss that keeps the first layers to
-    their own row (`empirical.train_reader`). It ends at `threshold` or
-    after `steps` steps.
+    around a single word. `tokens` of a batch; `rate` times the recipe's. `direct`: single rows a
+    step; `guided`: the weight of the loss that shows two layers where to look, `kept`: of the loss
+    that keeps the first layers to their own row (`empirical.train_reader`). It ends at `threshold`
+    or after `steps` steps.
     """
 
     odds: dict[str, float]
@@ -58,7 +57,6 @@ class ReaderStage:
     tokens: int
     crop: int = 0
     fillers: int = 0
-    pool: int = 0
     threshold: float = 2.0
     steps: int = 0
     rate: float = 1.0
@@ -252,14 +250,13 @@ class ReaderEpisodes:
         rng = self.rng
         names = FAMILIES.get(family) or tuple(self.forms)
         name = names[int(rng.integers(len(names)))]
-        pool = min(stage.pool or len(self.labels), len(self.labels))
-        words = [self.labels[int(i)] for i in rng.permutation(pool)]
+        words = [self.labels[int(i)] for i in rng.permutation(len(self.labels))]
         labels = [self._one(word) for word in TASKS[name].labels] if family in FAMILIES else []
         own = family in FAMILIES and rng.random() < OWN_WORDS
         if own:
             words = labels
         every = {
-            "word": self.words[:: max(1, len(self.words) // (stage.pool or len(self.words)))],
+            "word": self.words,
             "book": range(len(self.books)),
         }.get(family)
         every = range(len(TASKS[name].labels)) if every is None else every

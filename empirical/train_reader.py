@@ -2,12 +2,14 @@
 
 `python -m empirical.train_reader --data DIR --out DIR [--seed S] [--threads T]`. DIR holds the
 tasks and `corpus/` (books and meta.json). The curriculum (`empirical.reader_episodes`): single
-words as classes, under longer and longer templates, and random words read twice over, which teaches
-to look up what came before; then words among words, and real rows cut short; then whole rows of
-sentiment, topic and inference tasks and sentences of books, all with re-assigned label words. From
-the first real rows on, every step also reads single rows under their own labels and windows of
-books. One task family (subjectivity) is never read. A checkpoint is written every 50 steps; an
-interrupted run goes on from it to the same bytes.
+words as classes, without and with templates, and random words read twice over; then rows of
+sentiment, topic and inference tasks, cut short, two classes at a time; then whole rows of more
+classes and sentences of books, all with re-assigned label words. From the first real rows on, every
+step also reads single rows under their own labels and windows of books. Until the last stage three
+more losses show the model where to look: the second layer names the class (`EXIT`), two layers copy
+and find it (`guidance`), the first two keep to their row (`keeping_to_rows`). One task family
+(subjectivity) is never read. A checkpoint is written every 50 steps; an interrupted run goes on
+from it to the same bytes.
 """
 
 from __future__ import annotations

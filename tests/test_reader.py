@@ -22,8 +22,19 @@ from empirical.reader_episodes import (
     kept_apart,
     read_texts,
 )
+from empirical.reader_tasks import words_of, write
+from empirical.task_files import load_task
 from empirical.tasks import TASKS, FolderSource
-from empirical.train_reader import COPIES, FINDS, Recipe, attend, guidance, train
+from empirical.train_reader import (
+    COPIES,
+    EXIT,
+    FINDS,
+    Recipe,
+    attend,
+    guidance,
+    keeping_to_rows,
+    train,
+)
 
 WORDS = "apple river stone cloud tiger lemon piano chair".split()
 
@@ -164,6 +175,31 @@ def test_guidance_is_the_missing_log_attention_of_two_layers() -> None:
         assert abs(guidance(torch.tensor(ids), other).item() - ours) > 1e-2
 
 
+def test_keeping_to_rows_is_the_missing_log_attention_to_the_own_row() -> None:
+    ids = [[BOS, 9, 8, 50, EOS, 7, 51, EOS, 6, 5, 50, EOS]]
+    rows = [range(0, 5), range(5, 8), range(8, 12)]
+    generator = torch.Generator().manual_seed(2)
+    seen = [
+        (
+            torch.randn(1, 2, 12, 4, generator=generator),
+            torch.randn(1, 2, 12, 4, generator=generator),
+        )
+        for _ in range(4)
+    ]
+    missing = []
+    for asks, key in seen[: EXIT + 1]:
+        for h in range(2):
+            scores = asks[0, h] @ key[0, h].T / 2
+            for t, row in zip((2, 5, 9), rows, strict=True):  # the token before each label
+                map_ = scores[t, : t + 1].softmax(-1)
+                missing.append(-map_[[i for i in row if i <= t]].sum().log())
+    ours = keeping_to_rows(torch.tensor(ids), seen).item()
+    # As for `guidance`: some hundred float32 operations on numbers below 10.
+    assert abs(ours - float(torch.stack(missing).mean())) < 500 * 10 * 2.0**-24
+    further = [*seen[:1], *seen[2:], seen[1]]  # a layer that may look anywhere
+    assert abs(keeping_to_rows(torch.tensor(ids), further).item() - ours) > 1e-2
+
+
 def test_a_perfect_look_up_leaves_nothing_to_guide() -> None:
     ids = torch.tensor([[BOS, 9, 50, EOS, 8, 51, EOS, 7, 50, EOS]])
     places = torch.eye(10)[None, None].expand(1, 2, 10, 10)
@@ -253,3 +289,21 @@ def test_what_is_evaluated_on_was_never_read(data: Path) -> None:
     shown, asked = held_out_rows(TASKS["sst2"], 20, 0, data)
     assert len(asked) == 20 and len(shown) >= TASKS["sst2"].k
     assert not any(r in texts.rows["sst2"] for r in (*shown, *asked))
+
+
+def test_the_readers_tasks_hold_rows_that_it_never_read(data: Path, tmp_path: Path) -> None:
+    for name in TASKS:
+        rows = [json.dumps(row(name, 9000 + i)) for i in range(20)]
+        (data / name / "validation.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    read = read_texts(data).rows
+    paths = write(data, tmp_path)
+    assert [p.stem for p in paths] == [f"{name}_words" for name in TASKS]
+    for path, (name, task) in zip(paths, TASKS.items(), strict=True):
+        made = load_task(str(path))
+        assert made.template == task.template and made.labels == words_of(task)
+        assert len(set(made.labels)) == len(task.labels) and not set(made.labels) & set(task.labels)
+        shown = made.source.rows(made, "train")
+        assert len(shown) >= made.k
+        assert not any(r.fields == x.fields for r in shown for x in read.get(name, []))
+        asked = made.source.rows(made, "evaluation")
+        assert [r.label for r in asked] == [(9000 + i) % len(task.labels) for i in range(20)]
