@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import XGLMForCausalLM
 
+from empirical import options
 from empirical.errors import UserError
 from empirical.momentum.kinds import KINDS, MOMENTUM, PLAIN, Layer
 from empirical.momentum.scales import ETAS, SCALES, Scale, layers, scale
@@ -106,3 +107,10 @@ def test_an_unknown_kind_or_scale_is_named() -> None:
 
 def test_scales_load_no_torch() -> None:
     assert not loaded("import empirical.momentum.scales", "torch")
+
+
+@pytest.mark.parametrize("text", ["1", "-0.1", "0.5,0.5", "a", "", "nan"])
+def test_etas_that_are_none_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UserError, match="expected different etas from 0 to below 1"):
+        options.etas(text)
+    assert options.etas("0,0.5") == (0.0, 0.5)
