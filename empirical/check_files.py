@@ -1,6 +1,7 @@
 """Checks of the identities as a file `checks-MODEL-TASK.json`, and their summaries (no torch).
 
-The same command gives the same bytes. Numbers that are not finite are stored with that reason.
+The same command gives the same bytes on the same machine. Numbers that are not finite
+are stored with that reason.
 """
 
 import math

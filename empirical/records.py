@@ -1,4 +1,6 @@
-"""One Record per model and task: what was run, and what came out; the same run, the same bytes.
+"""One Record per model and task: what was run, and what came out.
+
+The same run on the same machine gives the same bytes.
 
 Seconds vary between runs and therefore live in `timing.json` beside the records, never inside.
 """

@@ -1,11 +1,13 @@
 """Records -> the paper's tables, ours beside the published numbers; no model needed.
 
-Terminal (rich), Markdown, CSV (long, full precision) and LaTeX (booktabs) come from one `Table`.
+Terminal (rich), Markdown, CSV (long) and LaTeX (booktabs) come from one `Table`. Computed numbers
+are printed with a stated count of digits, since the last ones differ between processors; the
+records keep all of them.
 """
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +25,8 @@ from empirical.records import Measurement, Record
 REFERENCE = "1.3B"
 MEAN = "mean"
 EVALUATION_LIMIT = 2000  # the paper's
+CSV_DIGITS = 6  # significant digits of a computed number in a CSV file,
+CSV_DECIMALS = 12  # and its decimals: what cancels to rounding noise is printed as 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -395,34 +399,45 @@ def latex_document(tables: Sequence[Table]) -> str:
     return head + "\n".join(map(to_latex, tables)) + r"\end{document}" + "\n"
 
 
-def to_csv(records: Sequence[Record]) -> str:
-    """One line per record and metric, ours and published, at full precision."""
+def csv_number(value: Number | None) -> str:
+    """`value` with `CSV_DIGITS` significant digits; empty where there is no number."""
+    if value is None or isinstance(value, Undefined):
+        return ""
+    return f"{round(value, CSV_DECIMALS) + 0.0:.{CSV_DIGITS}g}"  # + 0.0: no negative zero
+
+
+def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows under their headings, between commas."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
+    writer.writerow(headings)
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """One line per record and metric, ours and published."""
+    return csv_text(
         ["origin", "model", "protocol", "task", "seed", "rate", "rates_on", "metric", "value",
-         "low", "high", "numerator", "denominator", "excluded", "undefined_because"]
+         "low", "high", "numerator", "denominator", "excluded", "undefined_because"],
+        _csv_rows(records),
     )  # fmt: skip
 
-    def plain(x: Number | None) -> str:
-        return "" if x is None or isinstance(x, Undefined) else repr(x)
 
+def _csv_rows(records: Sequence[Record]) -> Iterator[Sequence[object]]:
     for r in sorted(records, key=_order):
         for name, m in sorted(r.metrics.items()):
             made = r.provenance
             count = ["" if x is None else str(x) for x in (m.numerator, m.denominator)]
             why = m.value.reason if isinstance(m.value, Undefined) else ""
-            writer.writerow(
-                ["measured", made.model, made.protocol, r.task, made.seed, repr(made.rate),
-                 made.rates_on if len(made.rates) > 1 else "", name, plain(m.value), plain(m.low),
-                 plain(m.high), *count, m.excluded, why]
+            yield (
+                "measured", made.model, made.protocol, r.task, made.seed, repr(made.rate),
+                made.rates_on if len(made.rates) > 1 else "", name,
+                *map(csv_number, (m.value, m.low, m.high)), *count, m.excluded, why,
             )  # fmt: skip
     for task in sorted({r.task for r in records} & set(TASKS), key=TASKS.index):
         for name, row in PUBLISHED[REFERENCE].items():
-            writer.writerow(
-                ["published", REFERENCE, "", task, "", "", "", name, repr(row[task]), *[""] * 6]
-            )
-    return out.getvalue()
+            yield "published", REFERENCE, "", task, "", "", "", name, repr(row[task]), *[""] * 6
 
 
 def write_all(records: Sequence[Record], out_dir: Path) -> tuple[Group, ...]:

@@ -5,7 +5,8 @@
 synonyms, several words, noise and longer episodes. A stage ends when the running accuracy on
 the second half of the episodes, under the longest template it shows, passes its threshold; the
 last one runs for a fixed number of steps with a decaying rate. A checkpoint is written every
-100 steps and an interrupted run goes on from it to the same bytes. The folder that results
+100 steps and an interrupted run goes on from it to the same bytes
+(on the same machine). The folder that results
 loads with `transformers` (safetensors, own byte-level BPE).
 """
 

@@ -9,7 +9,7 @@ step also reads single rows under their own labels and windows of books. Until t
 more losses show the model where to look: the second layer names the class (`EXIT`), two layers copy
 and find it (`guidance`), the first two keep to their row (`keeping_to_rows`). One task family
 (subjectivity) is never read. A checkpoint is written every 50 steps; an interrupted run goes on
-from it to the same bytes.
+from it to the same bytes (on the same machine).
 """
 
 from __future__ import annotations

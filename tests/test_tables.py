@@ -111,10 +111,21 @@ def test_markdown_has_as_many_bars_in_every_row(records):
         assert counts == {len(table.headings) + 1}
 
 
-def test_csv_keeps_full_precision(records):
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.123456789, "0.123457"), (-1234567.8, "-1.23457e+06"), (3.4e-17, "0"), (-3.4e-17, "0"),
+     (2.5e-7, "2.5e-07"), (None, ""), (Undefined("why"), "")],
+)  # fmt: skip
+def test_a_number_in_csv_has_six_digits_and_no_rounding_noise(value, text):
+    assert tables.csv_number(value) == text
+
+
+def test_csv_holds_every_number(records):
     rows = list(csv.DictReader(io.StringIO(tables.to_csv(records))))
     got = [r for r in rows if r["task"] == "sst2" and r["metric"] == "sim_aou"]
-    assert [float(r["value"]) for r in got] == [records[2].metrics["sim_aou"].value]
+    assert [float(r["value"]) for r in got] == [
+        pytest.approx(records[2].metrics["sim_aou"].value, rel=5e-6)
+    ]
     (undefined,) = [r for r in rows if r["undefined_because"]]
     assert undefined["value"] == ""
     published = [r for r in rows if r["origin"] == "published" and r["metric"] == "SimAM_after"]

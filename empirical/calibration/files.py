@@ -1,6 +1,7 @@
 """The file `calibration.json`: what the instrument read of models whose answer is known (no torch).
 
-Written whole or not at all; the same run gives the same bytes. Readings are cosines or rank
+Written whole or not at all; the same run gives the same bytes on the
+same machine. Readings are cosines or rank
 correlations, `rec2ftp` is in percent.
 """
 

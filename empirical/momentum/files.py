@@ -1,6 +1,7 @@
 """One file for each trained model: what was trained, how, and what it scores (no torch).
 
-The same command gives the same bytes; seconds live in timing.json. Losses are natural logarithms.
+The same command gives the same bytes on the same machine; seconds live in timing.json. Losses
+are natural logarithms.
 """
 
 from __future__ import annotations

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from empirical.comparisons import Compared, compare
-from empirical.metrics import Number, Undefined
+from empirical.metrics import Undefined
 from empirical.momentum import compare as models
 from empirical.momentum.kinds import MOMENTUM, Layer
 from empirical.momentum.outcome import AtScale, Interval, Momentum
 from empirical.momentum.verdicts import momentum_verdicts
 from empirical.report.results import Results
 from empirical.statistics import Estimate
+from empirical.tables import csv_number, csv_text
 from empirical.verdict import MOMENTUM_CLAIM, Verdict, calibration_of, verdicts
 
 
@@ -44,27 +43,16 @@ def analyse(results: Results) -> Analysis:
     )
 
 
-def plain(value: Number | None) -> str:
-    """Full precision; empty where there is no number."""
-    return "" if value is None or isinstance(value, Undefined) else repr(float(value))
-
-
-def _lines(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows(rows)
-    return out.getvalue()
-
-
 def _ends(name: str, found: Estimate) -> dict[str, str]:
     return {
-        name: plain(found.value), f"{name}_low": plain(found.low), f"{name}_high": plain(found.high)
-    }  # fmt: skip
+        name: csv_number(found.value),
+        f"{name}_low": csv_number(found.low),
+        f"{name}_high": csv_number(found.high),
+    }
 
 
 def controls_csv(compared: Compared) -> str:
-    """One line for each comparison, at full precision."""
+    """One line for each comparison."""
     rows = []
     for c in compared.comparisons:
         gap = c.difference
@@ -74,15 +62,15 @@ def controls_csv(compared: Compared) -> str:
              "required": c.required}
             | _ends("measured", c.ours) | _ends("under_control", c.theirs)
             | _ends("difference", gap)
-            | {"p": plain(gap.p), "d_z": plain(gap.d_z), "dose": plain(c.dose),
+            | {"p": csv_number(gap.p), "d_z": csv_number(gap.d_z), "dose": csv_number(c.dose),
                "seeds": gap.seeds, "examples": gap.examples, "note": gap.note,
                "set_aside": c.set_aside or "", "undefined_because": why}
         )  # fmt: skip
-    return _lines(list(rows[0]), [list(r.values()) for r in rows])
+    return csv_text(list(rows[0]), [list(r.values()) for r in rows])
 
 
 def verdicts_csv(found: Sequence[Verdict]) -> str:
-    """One line for each verdict, with the deciding comparison at full precision."""
+    """One line for each verdict, with the deciding comparison."""
     rows = []
     for v in found:
         one = v.deciding
@@ -91,12 +79,12 @@ def verdicts_csv(found: Sequence[Verdict]) -> str:
             {"model": v.model, "claim": v.claim.id, "status": v.status,
              "metric": one.metric if one else "", "control": one.control if one else ""}
             | (_ends("difference", one.difference) if one else ends)
-            | {"p_adjusted": plain(one.p_adjusted) if one else "",
-               "dose": plain(one.dose) if one else "", "family": v.family,
+            | {"p_adjusted": csv_number(one.p_adjusted) if one else "",
+               "dose": csv_number(one.dose) if one else "", "family": v.family,
                "tasks_tested": " ".join(v.tested), "tasks_left_out": " ".join(v.left_out),
                "sentence": v.sentence}
         )  # fmt: skip
-    return _lines(list(rows[0]), [list(r.values()) for r in rows])
+    return csv_text(list(rows[0]), [list(r.values()) for r in rows])
 
 
 _LANGUAGE = ("loss", "perplexity", "difference", "percent")
@@ -104,9 +92,9 @@ _LEARNING = ("accuracy", "zero_shot", "gain", "difference", "zero_shot_differenc
 
 
 def momentum_csv(found: Momentum) -> str:
-    """One line for each number of tables 6 and 7 and of the controls, at full precision."""
+    """One line for each number of tables 6 and 7 and of the controls."""
     rows = [row for scale in found.scales for row in _momentum_rows(scale)]
-    return _lines(list(rows[0]), [list(r.values()) for r in rows])
+    return csv_text(list(rows[0]), [list(r.values()) for r in rows])
 
 
 def _momentum_rows(scale: AtScale) -> Iterator[dict[str, object]]:
@@ -128,12 +116,18 @@ def _row(
 ) -> dict[str, object]:  # fmt: skip
     """`found` with its ends; of an estimate also p, seeds and examples."""
     more = (
-        (plain(found.p), found.seeds, found.examples) if isinstance(found, Estimate) else ("",) * 3
+        (csv_number(found.p), found.seeds, found.examples)
+        if isinstance(found, Estimate)
+        else ("",) * 3
     )
     why = found.value.reason if isinstance(found.value, Undefined) else ""
-    ends = {"value": plain(found.value), "low": plain(found.low), "high": plain(found.high)}
+    ends = {
+        "value": csv_number(found.value),
+        "low": csv_number(found.low),
+        "high": csv_number(found.high),
+    }
     return {
-        "scale": scale.scale, "table": table, "kind": layer.kind, "eta": plain(layer.eta),
+        "scale": scale.scale, "table": table, "kind": layer.kind, "eta": csv_number(layer.eta),
         "learned": layer.learned, "on": where, "measure": name, **ends,
         **dict(zip(("p", "seeds", "examples"), more, strict=True)),
         "undefined_because": absent or why,
