@@ -130,8 +130,8 @@ def section(results: Results) -> Section:
     blocks += [
         Prose(
             text="The same command with the same versions on the same machine and with as many "
-            "threads writes the same records, byte for byte; another processor moves the last digits. A "
-            "folder that holds finished cells is resumed."
+            "threads writes the same records, byte for byte; another processor moves the last "
+            "digits. A folder that holds finished cells is resumed."
         ),
         Code(label="Run it again", text="\n".join(made_by(results))),
         Code(label="Build this report again, without a model", text="dualform report DIR"),
