@@ -40,17 +40,17 @@ momentum: setup
 
 # A million drawn cases of every statement and variant; `--device cuda` by hand where there is one.
 deep: setup
-	$(BIN)/python -m empirical.fuzz --cases 1000000 --out docs/results/fuzz
+	$(BIN)/python -m empirical.cli.fuzz --cases 1000000 --out docs/results/fuzz
 
 # The conformance kit on other people's code, in a folder of its own (1.1 GB).
 third-party: setup
 	$(BIN)/pip install --quiet --no-deps --upgrade --target .third-party \
-	  -r empirical/third_party_requirements.txt
-	PYTHONPATH=.third-party $(BIN)/python -m empirical.third_party --out docs/results/third-party
+	  -r empirical/verification/conformance/requirements.txt
+	PYTHONPATH=.third-party $(BIN)/python -m empirical.verification.conformance.run --out docs/results/third-party
 
 # docs/identities.md, which a test compares with the verdicts of today.
 identities: setup
-	$(BIN)/python -m empirical.identities_page --out docs/identities.md
+	$(BIN)/python -m empirical.verification.identities_page --out docs/identities.md
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

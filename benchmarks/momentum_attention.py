@@ -18,9 +18,9 @@ import torch
 from scipy import stats
 
 from empirical.momentum.adapt import adapt
-from empirical.momentum.kinds import KINDS, PLAIN, Layer
 from empirical.momentum.scales import SCALES
 from empirical.momentum.train import initial
+from empirical.results.attention_kinds import KINDS, PLAIN, Layer
 
 FILE = Path(__file__).parent / "momentum-attention.json"
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from empirical.experiments import StudySettings, prepare
-from empirical.models import load
-from empirical.settings import Reading, parts
-from empirical.tasks import FolderSource, get_task
+from empirical.data.paper_tasks import FolderSource, get_task
+from empirical.inference.settings import Reading, parts
+from empirical.models.loading import load
+from empirical.study.run_cell import StudySettings, prepare
 
 
 def plain(model, context, query, labels):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from empirical.architectures import Block, backbone, blocks_of
-from empirical.attention import Prefix, Run, attending
+from empirical.inference.attention import Prefix, Run, attending
+from empirical.models.architectures import Block, backbone, blocks_of
 
 LAYERS = 2
 CONTEXT, OWN = 12, 6  # tokens that rows share, and of their own
@@ -244,7 +244,7 @@ class Keeps:
         self.seen: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def saw(self, layer: int, q: Tensor, k: Tensor, v: Tensor, context: Tensor | None) -> None:
-        """As `empirical.attention.Watch`."""
+        """As `empirical.inference.attention.Watch`."""
         self.seen[layer] = (q, k, v)
 
 

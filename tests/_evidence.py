@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from empirical import evidence as files
-from empirical import records
-from empirical.controls import CONTROLS
-from empirical.evidence import BASE, Evidence, Finding, Series
-from empirical.metrics import Undefined
+from empirical.metrics.similarity import Undefined
+from empirical.results import control_results as files
+from empirical.results import record as records
+from empirical.results.control_catalogue import CONTROLS
+from empirical.results.control_results import BASE, Evidence, Finding, Series
 from tests._records import provenance, record
 
 MODEL = "tiny_model|1"

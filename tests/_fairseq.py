@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dualform import elementary
 from dualform.rounding import UNIT_ROUNDOFF, Tracked, rounded
-from empirical.models import LoadedModel
+from empirical.models.loading import LoadedModel
 from tests._tiny import tokenizer
 
 D, F, LAYERS, HEADS, POSITIONS, FILLERS = 8, 16, 2, 2, 64, 3

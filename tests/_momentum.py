@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from empirical.momentum import files
-from empirical.momentum.files import Equal, Origin, Scores, Trained
-from empirical.momentum.kinds import Layer
+from empirical.results import language_models as files
+from empirical.results.attention_kinds import Layer
+from empirical.results.language_models import Equal, Origin, Scores, Trained
 
 PLAIN = Layer()
 LENGTH = 64

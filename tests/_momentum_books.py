@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from empirical.core.progress import Advance
+from empirical.momentum.corpus import Books, Windows, windows
 from empirical.momentum.scales import SCALES
-from empirical.momentum.text import Books, Windows, windows
-from empirical.progress import Advance
 
 WORDS = "the cat sat on a mat and saw nine red birds fly over hills".split()
 TINY = replace(

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from empirical.kendall import measure_kendall
-from empirical.measure import kendall_measurements, measure
-from empirical.metrics import Undefined
-from empirical.records import Provenance, Record
+from empirical.metrics.accumulate import kendall_measurements, measure
+from empirical.metrics.kendall import measure_kendall
+from empirical.metrics.similarity import Undefined
+from empirical.results.record import Provenance, Record
 
 
 class Outcome:

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from empirical import evidence, records
-from empirical.calibration import files
-from empirical.calibration.files import Calibration, Case, Check, Source
-from empirical.delta_w import Head, Moved, Tokens, measured, rotations
-from empirical.delta_w_finding import Heads, finding
-from empirical.evidence import Evidence, Finding, Series
-from empirical.metrics import Undefined
-from empirical.panel import RANKS, SIMILARITIES
-from empirical.published import TASKS
-from empirical.records import Record
+from empirical.analysis.published import TASKS
+from empirical.metrics.delta_w import Head, Moved, Tokens, measured, rotations
+from empirical.metrics.delta_w_tables import Heads, finding
+from empirical.metrics.series import RANKS, SIMILARITIES
+from empirical.metrics.similarity import Undefined
+from empirical.results import calibration as files
+from empirical.results import control_results as evidence
+from empirical.results import record as records
+from empirical.results.calibration import Calibration, Case, Check, Source
+from empirical.results.control_results import Evidence, Finding, Series
+from empirical.results.record import Record
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "embedded"
 REPLACING = (

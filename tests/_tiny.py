@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from tokenizers import ByteLevelBPETokenizer
 
-from empirical.models import Geometry, LoadedModel, random_xglm
-from empirical.prompts import Query
-from empirical.tasks import TASKS
+from empirical.data.paper_tasks import TASKS
+from empirical.data.prompts import Query
+from empirical.models.loading import Geometry, LoadedModel, random_xglm
 
 torch.set_num_threads(1)
 LABELS = ((70,), (71,))

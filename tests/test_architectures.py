@@ -59,12 +59,19 @@ from transformers.pytorch_utils import Conv1D
 
 from dualform.elementary import EXP_ULPS, exp, over
 from dualform.rounding import Tracked, check, compare, rounded, unit_roundoff
-from empirical import attention
-from empirical.architectures import KNOWN, Block, Projection, backbone, blocks_of, check_known
-from empirical.architectures import logits as output_layer
-from empirical.attention import Run, attending
-from empirical.errors import UserError
-from empirical.softmax_split import sides
+from empirical.core.errors import UserError
+from empirical.identities.softmax_mixture import sides
+from empirical.inference import attention
+from empirical.inference.attention import Run, attending
+from empirical.models.architectures import (
+    KNOWN,
+    Block,
+    Projection,
+    backbone,
+    blocks_of,
+    check_known,
+)
+from empirical.models.architectures import logits as output_layer
 
 torch.set_num_threads(1)
 every_variant = pytest.mark.parametrize("name", VARIANTS)
@@ -684,7 +691,8 @@ def test_an_unknown_architecture_is_refused_with_what_an_adapter_must_give() -> 
 
     listed = ", ".join(sorted({v.kind for v in VARIANTS.values()}))
     rest = (
-        "; name a supported model, or add an adapter to empirical/architectures/table.py: the path "
+        "; name a supported model, or add an adapter to "
+        "empirical/models/architectures/adapters.py: the path "
         "to each layer's attention, its query, key and value channels, its output projection, and "
         "what its scores have beside q k (rotation, norms, window, soft cap, position bias)"
     )

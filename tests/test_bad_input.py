@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from empirical import cli
+from empirical.cli import study as cli
 from tests._study import ROWS, dualform, error_line, save_data, save_model
 from tests._tiny import tiny
 

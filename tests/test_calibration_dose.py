@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from empirical import metrics
 from empirical.calibration.bounds import gamma
-from empirical.calibration.dose import (
+from empirical.inference.settings import Part
+from empirical.metrics import similarity as metrics
+from empirical.metrics.dose import (
     DOSES,
     METRICS,
     NOTE,
@@ -19,10 +20,9 @@ from empirical.calibration.dose import (
     ranked,
     tallied,
 )
-from empirical.calibration.mixing import mixed, mixed_answers, mixed_scores
-from empirical.calibration.null import null_bands, unrelated
-from empirical.metrics import Undefined
-from empirical.settings import Part
+from empirical.metrics.mixing import mixed, mixed_answers, mixed_scores
+from empirical.metrics.null_bands import null_bands, unrelated
+from empirical.metrics.similarity import Undefined
 
 N, LAYERS, HEADS, WIDTH = 60, 2, 2, 24
 LENGTHS = (3, 5, 4, 6, 2, 7)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from empirical.calibration import __main__ as command
-from empirical.calibration import files, run, run_calibration
-from empirical.calibration.files import Calibration, Case, Check, Source
-from empirical.errors import Refused, UserError
-from empirical.metrics import Undefined
-from empirical.progress import SILENT
+from empirical.calibration import run, run_calibration
+from empirical.core.errors import Refused, UserError
+from empirical.core.progress import SILENT
+from empirical.metrics.similarity import Undefined
+from empirical.results import calibration as files
+from empirical.results.calibration import Calibration, Case, Check, Source
 
 COMMITTED = Path(__file__).parent.parent / "docs/results/calibration"
 RIGHT = Check(value=1.0, right=True, bound=1e-15)
@@ -136,7 +137,9 @@ def test_the_committed_calibration_read_every_known_model_right():
 
 
 def test_what_reads_results_loads_no_torch():
-    code = "import empirical.calibration, empirical.calibration.files, empirical.calibration.null"
-    code += ", empirical.calibration.dose, sys; print('torch' in sys.modules)"
+    code = (
+        "import empirical.calibration, empirical.results.calibration, empirical.metrics.null_bands"
+    )
+    code += ", empirical.metrics.dose, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

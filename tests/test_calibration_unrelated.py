@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy import stats
 
-from empirical.calibration import construct, null, trained, trained_case, unrelated
+from empirical.calibration import construct, trained, trained_case, unrelated
 from empirical.calibration.bounds import gamma
 from empirical.calibration.linear import Weights
-from empirical.calibration.null import band_of, null_band, turned
 from empirical.calibration.reading import read
 from empirical.calibration.steps import unrelated_steps
-from empirical.metrics import Undefined, cosines
+from empirical.metrics import null_bands as null
+from empirical.metrics.null_bands import band_of, null_band, turned
+from empirical.metrics.similarity import Undefined, cosines
 
 FEW = 39  # draws of a band here: (39 + 1) 0.025 = 1
 

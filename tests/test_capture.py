@@ -4,9 +4,9 @@ import pytest
 import torch
 from _tiny import LABELS, WORDS, context, queries, tiny
 
-from empirical.capture import capture
-from empirical.models import LoadedModel, default_dtype_of
-from empirical.settings import in_context, zero_shot
+from empirical.inference.recorder import capture
+from empirical.inference.settings import in_context, zero_shot
+from empirical.models.loading import LoadedModel, default_dtype_of
 
 
 def hooks(model: LoadedModel) -> int:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from empirical import check_files, checking, identities
-from empirical.identities import BESIDE
-from empirical.no_site import NO_SITE
-from empirical.sites import SITES, TRAINED
+from empirical.identities import check_layers as identities
+from empirical.identities.applicability import NO_SITE
+from empirical.identities.bindings import SITES, TRAINED
+from empirical.identities.check_layers import BESIDE
+from empirical.results import identity_checks as check_files
+from empirical.study import check_identities as checking
 from proofs.statements import CATALOGUE
 from tests._study import dualform, error_line
 from tests.test_dual_form_layers import NOT_HERE

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from empirical import check_files
-from empirical.checking import (
+from empirical.core.errors import UserError
+from empirical.core.json_files import plain
+from empirical.data.paper_tasks import TASKS, FolderSource
+from empirical.identities.trained_weights import ONE_EXAMPLE
+from empirical.metrics.similarity import Undefined
+from empirical.results import identity_checks as check_files
+from empirical.results.layer_check import LayerCheck, NotApplicable
+from empirical.study.check_identities import (
     Checks,
     all_statements,
     check_request,
@@ -17,13 +23,7 @@ from empirical.checking import (
     run_checks,
     worst,
 )
-from empirical.errors import UserError
-from empirical.experiments import Prepared, StudySettings, prepare
-from empirical.finetune_dual import ONE_EXAMPLE
-from empirical.jsonfile import plain
-from empirical.layer_checks import LayerCheck, NotApplicable
-from empirical.metrics import Undefined
-from empirical.tasks import TASKS, FolderSource
+from empirical.study.run_cell import Prepared, StudySettings, prepare
 from tests._study import save_data
 from tests._tiny import LoadedModel, tiny
 
@@ -188,5 +188,6 @@ def test_check_files_load_no_torch(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    code = "import sys, empirical.check_files, empirical.display; sys.exit('torch' in sys.modules)"
+    code = "import sys, empirical.results.identity_checks, empirical.cli.terminal_tables"
+    code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

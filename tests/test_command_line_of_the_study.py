@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from empirical.models import load
+from empirical.models.loading import load
 from tests import _fairseq as fs
 from tests._study import dualform, error_line
 

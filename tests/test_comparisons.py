@@ -8,13 +8,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from empirical import comparisons, evidence
-from empirical.claims import CLAIMS, GAINS, QUALIFIES, RECALLS
-from empirical.controls import CONTROLS
-from empirical.errors import UserError
-from empirical.evidence import BASE, Finding
-from empirical.metrics import Undefined
-from empirical.panel import RANKS, SIMILARITIES
+from empirical.analysis import comparisons
+from empirical.analysis.claims import CLAIMS, GAINS, QUALIFIES, RECALLS
+from empirical.core.errors import UserError
+from empirical.metrics.series import RANKS, SIMILARITIES
+from empirical.metrics.similarity import Undefined
+from empirical.results import control_results as evidence
+from empirical.results.control_catalogue import CONTROLS
+from empirical.results.control_results import BASE, Finding
 from tests import _evidence
 from tests._evidence import MODEL, World, cells, write_folder
 

@@ -12,16 +12,16 @@ from _tiny import LABELS, context, queries, tiny, tokenizer
 from scipy import stats
 from tokenizers import Tokenizer, models
 
-from empirical.control_contexts import (
+from empirical.core.errors import UserError
+from empirical.data.prompts import Query, pack
+from empirical.models.decoder import TokenizerEncoder
+from empirical.study.controls.contexts import (
     context_of,
     ordinary_tokens,
     random_tokens_like,
     shuffled_labels,
     wrong_labels,
 )
-from empirical.decoder import TokenizerEncoder
-from empirical.errors import UserError
-from empirical.prompts import Query, pack
 
 LEVEL = 1e-9
 THREE = (*LABELS, (72, 73))

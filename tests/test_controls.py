@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical import evidence, records
-from empirical.control_runs import RUNS, run_control
-from empirical.controls import CONTROLS, chosen_controls
-from empirical.errors import UserError
-from empirical.evidence import BASE, Evidence
-from empirical.metrics import Undefined
-from empirical.panel import RANKS, SIMILARITIES
+from empirical.core.errors import UserError
+from empirical.metrics.series import RANKS, SIMILARITIES
+from empirical.metrics.similarity import Undefined
+from empirical.results import control_results as evidence
+from empirical.results import record as records
+from empirical.results.control_catalogue import CONTROLS, chosen_controls
+from empirical.results.control_results import BASE, Evidence
+from empirical.study.controls.runs import RUNS, run_control
 from tests._study import dualform, error_line, save_data, save_model
 
 THREE = ("finetuning", "context", "positions", "model")
@@ -145,7 +146,7 @@ def test_the_same_command_gives_the_same_bytes_and_reuses_them(
     def nothing(*_: object) -> None:
         raise AssertionError("everything is there, and was computed again")
 
-    monkeypatch.setattr("empirical.bench.Bench.measured", nothing)
+    monkeypatch.setattr("empirical.study.controls.recorded_cell.Bench.measured", nothing)
     folder = made / "out"
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("evidence-*")}
     found = dualform(*command(made), "--control", "all")
@@ -157,7 +158,7 @@ def test_the_same_command_gives_the_same_bytes_and_reuses_them(
 def test_a_stopped_run_goes_on_with_the_next_control(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from empirical import controlled
+    from empirical.study.controls import run_controls as controlled
 
     names = ("ft_random", "icl_wrong_labels", "order")
     options = [text for name in names for text in ("--control", name)]

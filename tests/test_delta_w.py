@@ -16,9 +16,9 @@ import pytest
 import scipy.linalg
 import torch
 
-from empirical import delta_w as module
-from empirical import evidence
-from empirical.delta_w import (
+from empirical.core.errors import UserError
+from empirical.metrics import delta_w as module
+from empirical.metrics.delta_w import (
     LIKENESS,
     NO_EFFECT,
     NO_WEIGHTS,
@@ -42,9 +42,9 @@ from empirical.delta_w import (
     rotations,
     zero_shot_weights,
 )
-from empirical.delta_w_finding import NAMES, NO_DRAWS, SERIES, Heads, finding
-from empirical.errors import UserError
-from empirical.metrics import Array, Undefined
+from empirical.metrics.delta_w_tables import NAMES, NO_DRAWS, SERIES, Heads, finding
+from empirical.metrics.similarity import Array, Undefined
+from empirical.results import control_results as evidence
 from tests._records import provenance
 
 U = np.finfo(np.float64).eps / 2

@@ -16,11 +16,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from empirical import delta_w_run, evidence, meeting, norms
-from empirical.decoder import LoadedModel, default_dtype_of
-from empirical.delta_w import UNMOVED, UNSEEN, Tokens, attention, mass
-from empirical.delta_w_finding import LIKENESS, NAMES
-from empirical.delta_w_run import (
+from empirical.core.errors import UserError
+from empirical.data.paper_tasks import TASKS, FolderSource
+from empirical.identities import block_activations as meeting
+from empirical.identities.capture_layers import each_layer
+from empirical.identities.layer_capture import LayerCapture, repeated
+from empirical.identities.trained_weights import in_dtype
+from empirical.inference.finetune import DivergedError, finetuned
+from empirical.inference.settings import training_examples
+from empirical.metrics.delta_w import UNMOVED, UNSEEN, Tokens, attention, mass
+from empirical.metrics.delta_w_tables import LIKENESS, NAMES
+from empirical.metrics.similarity import Array, Undefined
+from empirical.models.architectures import qk_norm as norms
+from empirical.models.decoder import LoadedModel, default_dtype_of
+from empirical.results import control_results as evidence
+from empirical.results.control_results import Finding
+from empirical.study.controls import weight_changes as delta_w_run
+from empirical.study.controls.weight_changes import (
     Finetuned,
     asking,
     attention_maps,
@@ -31,16 +43,7 @@ from empirical.delta_w_run import (
     moved,
     weights,
 )
-from empirical.errors import UserError
-from empirical.evidence import Finding
-from empirical.experiments import Prepared, StudySettings, prepare
-from empirical.finetune import DivergedError, finetuned
-from empirical.finetune_dual import in_dtype
-from empirical.layer_capture import LayerCapture, repeated
-from empirical.layers import each_layer
-from empirical.metrics import Array, Undefined
-from empirical.settings import training_examples
-from empirical.tasks import TASKS, FolderSource
+from empirical.study.run_cell import Prepared, StudySettings, prepare
 from tests import _tiny
 from tests._records import provenance
 from tests._study import save_data

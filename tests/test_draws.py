@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical.draws import draw, rows_sha256
-from empirical.errors import UserError
-from empirical.tasks import TASKS, FolderSource, GeneratedSource
+from empirical.core.errors import UserError
+from empirical.data.demonstrations import draw, rows_sha256
+from empirical.data.paper_tasks import TASKS, FolderSource, GeneratedSource
 
 TASK = TASKS["mr"]
 

@@ -33,15 +33,15 @@ from dualform.testing import (
 from dualform.testing.loading import BadTarget, implementation
 from dualform.variants import VARIANTS, MesaState, merge, softmax_attention
 from dualform.variants.softmax import Partial
-from empirical import third_party
-from empirical.third_party_adapters import (
+from empirical.verification.conformance import run as third_party
+from empirical.verification.conformance.adapters import (
     diagonal_plus_low_rank,
     identity_plus_low_rank,
     mesa_exact,
     scan,
 )
-from empirical.third_party_cases import CASES, Case
-from empirical.third_party_findings import Found
+from empirical.verification.conformance.cases import CASES, Case
+from empirical.verification.conformance.findings import Found
 from tests import _broken
 from tests._broken import BROKEN, Broken
 from tests._conformance_page import PAGE, message, page, without_bounds
@@ -354,7 +354,10 @@ def test_the_plugin_refuses_half_a_question_and_keeps_out_of_other_runs(tmp_path
         ("import dualform.pytest_plugin", {"torch", "hypothesis", "dualform.testing"}),
         ("import dualform.variants", {"hypothesis", "pytest"}),
         ("import dualform.testing", {"transformers", "sympy", "proofs", "empirical", "pytest"}),
-        ("import empirical.third_party", {"fla", "titans_pytorch", "transformers"}),
+        (
+            "import empirical.verification.conformance.run",
+            {"fla", "titans_pytorch", "transformers"},
+        ),
     ],
 )
 def test_the_kit_loads_no_more_than_it_needs(statement: str, banned: set[str]) -> None:

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from empirical.errors import UserError
-from empirical.finetune_dual import Training, check_training, in_dtype, train
-from empirical.layer_checks import CheckRefused, require
-from empirical.models import LoadedModel
-from empirical.sites import Projections
+from empirical.core.errors import UserError
+from empirical.identities.bindings import Projections
+from empirical.identities.trained_weights import Training, check_training, in_dtype, train
+from empirical.models.loading import LoadedModel
+from empirical.results.layer_check import CheckRefused, require
 from tests._tiny import LABELS, queries, tiny
 
 

@@ -9,15 +9,15 @@ import torch
 from typer.testing import CliRunner, Result
 
 from dualform.rounding import Tracked, compare
-from empirical import fuzz_units
-from empirical.fuzz import app
-from empirical.fuzz_cells import CLASSES, Cell, judged, planted
-from empirical.fuzz_draws import DTYPES, Plan, exponent_range, name_of, scaled, seeded
-from empirical.fuzz_page import page
-from empirical.fuzz_run import BATCH, Request, chosen, run
-from empirical.fuzz_units import NEAR_MISSES, StatementUnit, units
-from empirical.jsonfile import dumps, read_object
-from empirical.progress import SILENT
+from empirical.cli.fuzz import app
+from empirical.core.json_files import dumps, read_object
+from empirical.core.progress import SILENT
+from empirical.verification.fuzz import units as fuzz_units
+from empirical.verification.fuzz.cells import CLASSES, Cell, judged, planted
+from empirical.verification.fuzz.draws import DTYPES, Plan, exponent_range, name_of, scaled, seeded
+from empirical.verification.fuzz.page import page
+from empirical.verification.fuzz.run import BATCH, Request, chosen, run
+from empirical.verification.fuzz.units import NEAR_MISSES, StatementUnit, units
 from proofs.statements import CATALOGUE, by_id
 from tests._printed import same_printed
 from tests._study import error_line
@@ -114,7 +114,7 @@ def test_a_bound_that_does_not_hold_is_reported(
     assert first["ratio"] > 1 and set(first["exponents"]) == set(sound.variables)
     assert f"**{made['totals']['violations']} violations**" in (tmp_path / "README.md").read_text()
     origin = (tmp_path / "cpu-provenance.json").read_text()
-    assert str(tmp_path) not in origin and "python -m empirical.fuzz --cases 500" in origin
+    assert str(tmp_path) not in origin and "python -m empirical.cli.fuzz --cases 500" in origin
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from empirical.errors import UserError
-from empirical.identities_page import page, rounding
+from empirical.core.errors import UserError
+from empirical.verification.identities_page import page, rounding
 from proofs.statements import EVERYTHING
 
 PAGE = Path(__file__).parent.parent / "docs" / "identities.md"

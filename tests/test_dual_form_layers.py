@@ -8,14 +8,17 @@ import torch
 from dualform.elementary import exp, over
 from dualform.ops import TensorOps
 from dualform.rounding import UNIT_ROUNDOFF, BoundViolation, Tracked, check, compare
-from empirical import identities, layers, softmax_shares, softmax_split
-from empirical.errors import UserError
-from empirical.finetune_dual import train
-from empirical.identities import check_layers
-from empirical.layer_checks import CheckRefused, require
-from empirical.models import default_dtype_of
-from empirical.no_site import NO_SITE, reason_against
-from empirical.sites import NEEDS_UPDATE, SITES, TRAINED
+from empirical.core.errors import UserError
+from empirical.identities import capture_layers as layers
+from empirical.identities import check_layers as identities
+from empirical.identities import softmax_metrics as softmax_shares
+from empirical.identities import softmax_mixture as softmax_split
+from empirical.identities.applicability import NO_SITE, reason_against
+from empirical.identities.bindings import NEEDS_UPDATE, SITES, TRAINED
+from empirical.identities.check_layers import check_layers
+from empirical.identities.trained_weights import train
+from empirical.models.loading import default_dtype_of
+from empirical.results.layer_check import CheckRefused, require
 from proofs.statements import CATALOGUE, by_id
 from tests._tiny import context, queries, tiny
 

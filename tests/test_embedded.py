@@ -9,13 +9,15 @@ import pytest
 import torch
 from scipy import stats
 
-from empirical import episodes, provenance, train_embedded
-from empirical.episodes import BOS, EOS, FULL, IGNORED, LABEL_WORDS, Episodes, Stage
-from empirical.grammar import HOME, LEXICON, OUTDOORS, Shape, generate_rows, habitual_label
-from empirical.models import EMBEDDED, TokenizerEncoder, load, read_tokenizer
-from empirical.prompts import label_tokens, query
-from empirical.tasks import TASKS, GeneratedSource
-from empirical.train_embedded import Recipe, train, training_forward
+from empirical.core import provenance
+from empirical.data.paper_tasks import TASKS, GeneratedSource
+from empirical.data.prompts import label_tokens, query
+from empirical.data.synthetic import HOME, LEXICON, OUTDOORS, Shape, generate_rows, habitual_label
+from empirical.models.loading import EMBEDDED, TokenizerEncoder, load, read_tokenizer
+from empirical.training import embedded as train_embedded
+from empirical.training import episodes
+from empirical.training.embedded import Recipe, train, training_forward
+from empirical.training.episodes import BOS, EOS, FULL, IGNORED, LABEL_WORDS, Episodes, Stage
 
 
 def encoder() -> TokenizerEncoder:

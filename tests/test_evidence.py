@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical import evidence
-from empirical.errors import UserError
-from empirical.evidence import Evidence, Finding, Series
-from empirical.metrics import Undefined
+from empirical.core.errors import UserError
+from empirical.metrics.similarity import Undefined
+from empirical.results import control_results as evidence
+from empirical.results.control_results import Evidence, Finding, Series
 from tests._records import provenance
 
 GONE = Undefined("a vector of the cosine is zero")

@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from empirical import experiments
-from empirical.captures import Store
-from empirical.decoder import LoadedModel, default_dtype_of
-from empirical.errors import UserError
-from empirical.experiments import (
+from empirical.core.errors import UserError
+from empirical.data.paper_tasks import TASKS, FolderSource
+from empirical.data.prompts import query
+from empirical.inference.capture_store import Store
+from empirical.inference.finetune import DivergedError, finetuned
+from empirical.inference.settings import Outcome, fine_tuned, in_context, zero_shot
+from empirical.metrics.accumulate import ALL, Tally
+from empirical.metrics.kendall import measure_kendall
+from empirical.models.decoder import LoadedModel, default_dtype_of
+from empirical.study import run_cell as experiments
+from empirical.study.run_cell import (
     Prepared,
     Stores,
     StudySettings,
@@ -20,12 +26,6 @@ from empirical.experiments import (
     run_task,
     select_rate,
 )
-from empirical.finetune import DivergedError, finetuned
-from empirical.kendall import measure_kendall
-from empirical.measure import ALL, Tally
-from empirical.prompts import query
-from empirical.settings import Outcome, fine_tuned, in_context, zero_shot
-from empirical.tasks import TASKS, FolderSource
 from tests._study import save_data
 from tests._tiny import tiny
 

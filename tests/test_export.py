@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical import records
+from empirical.results import record as records
 from tests import _released_analysis as released
 from tests._study import dualform, error_line, save_data, save_model
 

@@ -16,10 +16,10 @@ from transformers import AutoTokenizer
 from transformers.models.xglm.modeling_xglm import XGLMSinusoidalPositionalEmbedding
 
 from dualform.rounding import Tracked, check, compare
-from empirical import fairseq
-from empirical.errors import UserError
-from empirical.fairseq import convert, run_convert
-from empirical.models import load
+from empirical.core.errors import UserError
+from empirical.models.fairseq import convert as fairseq
+from empirical.models.fairseq.convert import convert, run_convert
+from empirical.models.loading import load
 from tests import _fairseq as fs
 from tests._tiny import tokenizer
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from _tiny import queries, tiny, tokenizer
 
-from empirical.decoder import wrap
-from empirical.errors import UserError
-from empirical.finetune import DivergedError, finetuned, loss, trained_parameters
+from empirical.core.errors import UserError
+from empirical.inference.finetune import DivergedError, finetuned, loss, trained_parameters
+from empirical.models.decoder import wrap
 
 
 def examples() -> list[tuple[int, ...]]:

@@ -23,16 +23,16 @@ from _architectures import VARIANTS, f32, f64, plainly
 from _tiny import tiny, tokenizer
 from torch import Tensor
 
-from empirical.architectures import KNOWN, backbone, blocks_of
-from empirical.architectures.table import ADAPTERS
-from empirical.attention import Run
-from empirical.capture import QueryLog
-from empirical.decoder import LoadedModel, wrap
-from empirical.errors import UserError
-from empirical.finetune import DivergedError, finetuned, trained
-from empirical.forward import states
-from empirical.layer_causal import layer_causally_finetuned
-from empirical.layer_modules import ENDS, final_states, layers_of
+from empirical.core.errors import UserError
+from empirical.inference.attention import Run
+from empirical.inference.finetune import DivergedError, finetuned, trained
+from empirical.inference.forward import states
+from empirical.inference.layer_causal import layer_causally_finetuned
+from empirical.inference.recorder import QueryLog
+from empirical.models.architectures import KNOWN, backbone, blocks_of
+from empirical.models.architectures.adapters import ADAPTERS
+from empirical.models.architectures.final_norm import ENDS, final_states, layers_of
+from empirical.models.decoder import LoadedModel, wrap
 
 EXAMPLES = [(1, 5, 9, 4, 70, 8, 31), (1, 8, 3, 71), (1, 44, 45, 9, 6)]
 RATE = 2.0**-3  # a step is the gradient, scaled without rounding

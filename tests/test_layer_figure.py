@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from empirical import layer_figure
-from empirical.errors import UserError
-from empirical.layer_figure import FLOOR, check_figure, draw
+from empirical.core.errors import UserError
+from empirical.report.figures import identity_layers as layer_figure
+from empirical.report.figures.identity_layers import FLOOR, check_figure, draw
 
 
 def head(worst: Any, near: Any, reason: str | None = None) -> dict[str, Any]:

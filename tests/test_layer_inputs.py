@@ -2,10 +2,10 @@
 
 import torch
 
-from empirical.architectures import backbone
-from empirical.attention import Run
-from empirical.forward import states
-from empirical.layer_inputs import last_inputs, logging_inputs
+from empirical.inference.attention import Run
+from empirical.inference.forward import states
+from empirical.inference.layer_inputs import last_inputs, logging_inputs
+from empirical.models.architectures import backbone
 from tests._tiny import queries, tiny
 
 

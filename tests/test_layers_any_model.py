@@ -12,27 +12,25 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.activations import NewGELUActivation
 
 from dualform.rounding import Tracked, check
-from empirical import (
-    as_run,
-    identities,
-    layer_capture,
-    layers,
-    meeting,
-    norms,
-    softmax_shares,
-    softmax_split,
-    whole_block,
-)
-from empirical.architectures import KNOWN, Block, blocks_of
-from empirical.checking import Checks, all_statements, run_checks
-from empirical.decoder import LoadedModel, wrap
-from empirical.experiments import Prepared, StudySettings, prepare
-from empirical.identities import BESIDE, check_layers
-from empirical.layer_checks import CheckRefused, require
-from empirical.no_site import reason_against
-from empirical.sites import NEEDS_UPDATE, SITES, TRAINED
-from empirical.tasks import TASKS, FolderSource
-from empirical.whole_block import Mlps
+from empirical.data.paper_tasks import TASKS, FolderSource
+from empirical.identities import block_activations as meeting
+from empirical.identities import capture_layers as layers
+from empirical.identities import check_layers as identities
+from empirical.identities import layer_capture
+from empirical.identities import mlp as whole_block
+from empirical.identities import recomputation as as_run
+from empirical.identities import softmax_metrics as softmax_shares
+from empirical.identities import softmax_mixture as softmax_split
+from empirical.identities.applicability import reason_against
+from empirical.identities.bindings import NEEDS_UPDATE, SITES, TRAINED
+from empirical.identities.check_layers import BESIDE, check_layers
+from empirical.identities.mlp import Mlps
+from empirical.models.architectures import KNOWN, Block, blocks_of
+from empirical.models.architectures import qk_norm as norms
+from empirical.models.decoder import LoadedModel, wrap
+from empirical.results.layer_check import CheckRefused, require
+from empirical.study.check_identities import Checks, all_statements, run_checks
+from empirical.study.run_cell import Prepared, StudySettings, prepare
 from tests._study import save_data
 from tests._tiny import tokenizer
 

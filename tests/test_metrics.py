@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from empirical import metrics
-from empirical.metrics import Interval, Proportion, Undefined
+from empirical.metrics import similarity as metrics
+from empirical.metrics.similarity import Interval, Proportion, Undefined
 
 
 def rng(seed=0):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from _tiny import tiny, tokenizer
 
-from empirical.errors import UserError
-from empirical.models import Geometry, load, random_xglm, read_tokenizer
+from empirical.core.errors import UserError
+from empirical.models.loading import Geometry, load, random_xglm, read_tokenizer
 
 SMALL = Geometry(layers=1, width=8, heads=2, ffn=16, positions=64)
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from dualform.testing import Implementation, check_variant
-from empirical.errors import UserError
+from empirical.core.errors import UserError
 from empirical.momentum.attention import FUNCTIONS, LOGIT, RATE
-from empirical.momentum.kinds import (
+from empirical.momentum.sequence_positions import places_of
+from empirical.results.attention_kinds import (
     AVERAGED_KEYS,
     AVERAGED_VALUES,
     HEAVY_BALL,
     MOMENTUM,
     RECENCY_BIAS,
 )
-from empirical.momentum.places import places_of
 
 U = 2.0**-53
 ETAS = torch.tensor([0.1, 0.5, 0.9, 0.99], dtype=torch.float64)

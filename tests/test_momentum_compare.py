@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from empirical.errors import UserError
-from empirical.metrics import Undefined
-from empirical.momentum import compare as public
-from empirical.momentum.against import KIND_OF, NO_LEARNING
-from empirical.momentum.compare import MEAN, compare
-from empirical.momentum.files import Scores
-from empirical.momentum.kinds import KINDS, Layer
-from empirical.momentum.pooled import OTHER_SEEDS, STREAM, mean_of_tasks
-from empirical.momentum.tables import ITSELF, NO_PLAIN
-from empirical.quotients import RESAMPLES
-from empirical.statistics import LEVEL, ONE_SEED, mean_over_tasks, nothing
+from empirical.analysis.intervals import LEVEL, ONE_SEED, mean_over_tasks, nothing
+from empirical.analysis.momentum import compare as public
+from empirical.analysis.momentum.compare import MEAN, compare
+from empirical.analysis.momentum.control_comparisons import KIND_OF, NO_LEARNING
+from empirical.analysis.momentum.tables import ITSELF, NO_PLAIN
+from empirical.analysis.momentum.task_means import OTHER_SEEDS, STREAM, mean_of_tasks
+from empirical.analysis.ratio_estimators import RESAMPLES
+from empirical.core.errors import UserError
+from empirical.metrics.similarity import Undefined
+from empirical.results.attention_kinds import KINDS, Layer
+from empirical.results.language_models import Scores
 from tests._momentum import LENGTH, PLAIN, World, equal, layers, sweep, trained
 
 EPS = float(np.finfo(np.float64).eps)

@@ -13,16 +13,16 @@ import pytest
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from empirical.decoder import default_dtype_of
-from empirical.draws import rows_sha256
-from empirical.errors import UserError
+from empirical.core.errors import UserError
+from empirical.data.demonstrations import rows_sha256
+from empirical.data.paper_tasks import GeneratedSource, get_task
+from empirical.data.prompts import Query
+from empirical.data.task import Row, Task
+from empirical.models.decoder import default_dtype_of
 from empirical.momentum import adapt, in_context
-from empirical.momentum.files import Scores
 from empirical.momentum.in_context import Reader, reading, score
-from empirical.momentum.kinds import KINDS, Layer
-from empirical.prompts import Query
-from empirical.rows import Row, Task
-from empirical.tasks import GeneratedSource, get_task
+from empirical.results.attention_kinds import KINDS, Layer
+from empirical.results.language_models import Scores
 from tests._tiny import queries, tiny
 
 SOURCE = GeneratedSource(seed=0, train_rows=40, evaluation_rows=30)

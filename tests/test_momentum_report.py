@@ -18,28 +18,27 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 
-from empirical.errors import UserError
-from empirical.jsonfile import dumps, write_text
-from empirical.momentum.compare import compare
-from empirical.momentum.files import Trained
-from empirical.momentum.kinds import KINDS, Layer
-from empirical.published import MOMENTUM_ACCURACY, MOMENTUM_PERPLEXITY, MOMENTUM_TASKS
-from empirical.report import (
-    momentum_etas,
-    momentum_language,
-    momentum_learning,
-    momentum_runs,
-    names,
-    write_report,
-)
+from empirical.analysis.momentum.compare import compare
+from empirical.analysis.published import MOMENTUM_ACCURACY, MOMENTUM_PERPLEXITY, MOMENTUM_TASKS
+from empirical.core.errors import UserError
+from empirical.core.json_files import dumps, write_text
+from empirical.report import names, write_report
 from empirical.report.analysis import analyse
-from empirical.report.drawing import Figure
-from empirical.report.figures import momentum_curves, momentum_eta, momentum_tasks
-from empirical.report.grids import Grid
+from empirical.report.figures.momentum import curves as momentum_curves
+from empirical.report.figures.momentum import eta as momentum_eta
+from empirical.report.figures.momentum import tasks as momentum_tasks
+from empirical.report.render.drawing import Figure
 from empirical.report.results import Results, read_results
 from empirical.report.sections import momentum
 from empirical.report.sections.momentum import THEORY, cautions
+from empirical.report.tables.grid import Grid
+from empirical.report.tables.momentum import etas as momentum_etas
+from empirical.report.tables.momentum import language as momentum_language
+from empirical.report.tables.momentum import learning as momentum_learning
+from empirical.report.tables.momentum import runs as momentum_runs
 from empirical.report.write import sections
+from empirical.results.attention_kinds import KINDS, Layer
+from empirical.results.language_models import Trained
 from proofs.statements import CATALOGUE
 from tests._evidence import cells
 from tests._momentum import ABSENT, ETAS, PLAIN, World, layers, sweep, trained, write_sweep

@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 import torch
 
-from empirical import cli
-from empirical.errors import UserError
-from empirical.grammar import LEXICON
-from empirical.momentum import adapt, files, run, scales
-from empirical.momentum.files import Trained
-from empirical.momentum.kinds import Layer
+from empirical.cli import study as cli
+from empirical.core.errors import UserError
+from empirical.data.synthetic import LEXICON
+from empirical.momentum import adapt, run, scales
 from empirical.momentum.perplexity import losses
 from empirical.momentum.run import Job, Request, jobs_of, missing
 from empirical.momentum.train import equal_of, order
+from empirical.results import language_models as files
+from empirical.results.attention_kinds import Layer
+from empirical.results.language_models import Trained
 from tests._momentum_books import TINY, Watcher, save_books, stop_at
 from tests._study import dualform, error_line, save_data
 

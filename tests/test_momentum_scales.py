@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import XGLMForCausalLM
 
-from empirical import options
-from empirical.errors import UserError
-from empirical.momentum.kinds import KINDS, MOMENTUM, PLAIN, Layer
+from empirical.cli import options
+from empirical.core.errors import UserError
 from empirical.momentum.scales import ETAS, SCALES, Scale, layers, scale
 from empirical.momentum.train import config_of
+from empirical.results.attention_kinds import KINDS, MOMENTUM, PLAIN, Layer
 from tests.test_architecture import loaded
 
 

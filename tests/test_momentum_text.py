@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical.episodes import BOS, EOS
-from empirical.errors import UserError
-from empirical.momentum.text import (
+from empirical.core.errors import UserError
+from empirical.momentum.corpus import (
     CHOOSING,
     GENERATED,
     HUB,
@@ -21,6 +20,7 @@ from empirical.momentum.text import (
     read_books,
     windows,
 )
+from empirical.training.episodes import BOS, EOS
 from tests._momentum_books import BOOKS, TINY, book, made_windows, save_books
 
 
@@ -151,7 +151,7 @@ def test_generated_books_are_the_same_every_time_and_none_is_held_out_and_read(
     assert first == again and len(first.training) == 2 and len(first.validation) == 2
     assert not {*first.training} & {*first.validation}
     assert len({*first.training, *first.validation}) == 4
-    monkeypatch.setattr("empirical.momentum.text.generated_books", lambda: first)
+    monkeypatch.setattr("empirical.momentum.corpus.generated_books", lambda: first)
     assert read_books(GENERATED) is first
 
 

@@ -22,12 +22,12 @@ from torch.multiprocessing.spawn import start_processes
 from transformers import TrainingArguments
 from transformers.utils import logging
 
-from empirical.errors import UserError
+from empirical.core.errors import UserError
+from empirical.core.provenance import weights_sha256 as whole_sha256
 from empirical.momentum import adapt
-from empirical.momentum.kinds import Layer
+from empirical.momentum.corpus import Ids, Windows
 from empirical.momentum.perplexity import losses, unigram_loss
 from empirical.momentum.scales import SCALES, Scale
-from empirical.momentum.text import Ids, Windows
 from empirical.momentum.train import (
     CHECKPOINTS,
     Curves,
@@ -40,7 +40,7 @@ from empirical.momentum.train import (
     train,
     weights_sha256,
 )
-from empirical.provenance import weights_sha256 as whole_sha256
+from empirical.results.attention_kinds import Layer
 from tests._momentum_books import TINY, Watcher, made_windows, save_books, stop_at
 
 MOMENTUM = Layer(kind="momentum", eta=0.5)

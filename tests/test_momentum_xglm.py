@@ -15,11 +15,11 @@ from _architectures import EVERYWHERE, VARIANTS, randomised
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, DynamicCache, StaticCache
 
-from empirical.errors import UserError
-from empirical.momentum import places
+from empirical.core.errors import UserError
+from empirical.momentum import sequence_positions as places
 from empirical.momentum.adapt import adapt, attentions, layer_of, load, parameters, rates, save
 from empirical.momentum.attention import LOGIT, RATE
-from empirical.momentum.kinds import HEAVY_BALL, KINDS, MOMENTUM, PLAIN, Layer
+from empirical.results.attention_kinds import HEAVY_BALL, KINDS, MOMENTUM, PLAIN, Layer
 
 LAYERS = [Layer(kind=kind, eta=0.7) for kind in KINDS if kind != PLAIN]
 BESIDE = Layer(kind=MOMENTUM, eta=0.7)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from empirical.orders import distributions, permutations, spread
+from empirical.metrics.order_sensitivity import distributions, permutations, spread
 
 
 def slow(tables: np.ndarray) -> list[float]:

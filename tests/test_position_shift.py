@@ -21,13 +21,13 @@ from _architectures import VARIANTS, f32, f64
 from _tiny import tokenizer
 from torch import Tensor
 
-from empirical.architectures import backbone
-from empirical.attention import Run
-from empirical.decoder import LoadedModel, wrap
-from empirical.errors import UserError
-from empirical.forward import read_context, states, takes_positions
-from empirical.prompts import Query
-from empirical.settings import Part, Reading, gather, parts
+from empirical.core.errors import UserError
+from empirical.data.prompts import Query
+from empirical.inference.attention import Run
+from empirical.inference.forward import read_context, states, takes_positions
+from empirical.inference.settings import Part, Reading, gather, parts
+from empirical.models.architectures import backbone
+from empirical.models.decoder import LoadedModel, wrap
 
 LABELS, WORDS = ((70,), (71, 72)), ("zero", "one")
 READING = Reading(labels=LABELS, words=WORDS, batch_size=2, wide=2)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from empirical.errors import UserError
-from empirical.prompts import Query, answers, encode_text, label_tokens, pack, query
-from empirical.tasks import MORE_TASKS, TASKS, Row
+from empirical.core.errors import UserError
+from empirical.data.paper_tasks import MORE_TASKS, TASKS, Row
+from empirical.data.prompts import Query, answers, encode_text, label_tokens, pack, query
 
 
 class Letters:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from empirical.errors import UserError
-from empirical.protocols import GRID, PROTOCOLS, chosen, get_protocol
-from empirical.tasks import TASKS
+from empirical.core.errors import UserError
+from empirical.data.paper_tasks import TASKS
+from empirical.study.protocols import GRID, PROTOCOLS, chosen, get_protocol
 
 
 def test_the_grid_is_that_of_the_paper() -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from empirical import provenance
-from empirical.measure import measure
-from empirical.metrics import Undefined
+from empirical.core import provenance
+from empirical.metrics.accumulate import measure
+from empirical.metrics.similarity import Undefined
 from tests._records import Outcome
 from tests._tiny import tiny
 
@@ -62,7 +62,7 @@ def test_an_inert_finetuning_has_undefined_updates_and_no_difference():
 def test_what_only_reads_results_does_not_count_as_code_that_computes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("empirical/provenance.py", "empirical/report/page.py", "dualform/ops.py")
+    names = ("empirical/core/provenance.py", "empirical/report/render/page.py", "dualform/ops.py")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1\n", encoding="utf-8")

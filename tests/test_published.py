@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from empirical.protocols import get_protocol
-from empirical.published import (
+from empirical.analysis.published import (
     METRICS,
     MOMENTUM_ACCURACY,
     MOMENTUM_PERPLEXITY,
@@ -15,6 +14,7 @@ from empirical.published import (
     PUBLISHED,
     TASKS,
 )
+from empirical.study.protocols import get_protocol
 
 SHARED = Path(os.environ.get("DUALFORM_SHARED", Path(__file__).parents[2] / "shared"))
 REFERENCE = SHARED / "reference" / "published.json"

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dualform.rounding import check
-from empirical.errors import UserError
-from empirical.models import load
+from empirical.core.errors import UserError
+from empirical.models.loading import load
 from tests import _fairseq as fs
 from tests._tiny import tokenizer
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from empirical.metrics import floor_at
-from empirical.published import PUBLISHED, TASKS
-from empirical.published_readings import (
+from empirical.analysis.published import PUBLISHED, TASKS
+from empirical.analysis.published_verdicts import (
     EVALUATED,
     accuracy_gain,
     attention,
@@ -21,7 +20,8 @@ from empirical.published_readings import (
     representation,
     tokens,
 )
-from empirical.verdict import CONTRADICTED, OPEN, SUPPORTED, UNTESTED
+from empirical.analysis.verdicts import CONTRADICTED, OPEN, SUPPORTED, UNTESTED
+from empirical.metrics.similarity import floor_at
 
 
 def test_every_cell_has_its_readings():
@@ -88,7 +88,7 @@ def test_the_counts_of_a_recall_are_those_of_a_search():
 
 def test_a_recall_that_no_count_gives_is_not_testable(monkeypatch):
     rows = {**PUBLISHED["1.3B"], "Rec2FTP": {**PUBLISHED["1.3B"]["Rec2FTP"], "cb": 87.51}}
-    monkeypatch.setattr("empirical.published_readings.PUBLISHED", {"1.3B": rows})
+    monkeypatch.setattr("empirical.analysis.published_verdicts.PUBLISHED", {"1.3B": rows})
     assert recall("1.3B", "cb").status == UNTESTED
 
 
@@ -99,7 +99,7 @@ def test_a_recall_that_no_count_gives_is_not_testable(monkeypatch):
 def test_a_recall_is_read_against_the_bounds(monkeypatch, icl, printed, status):
     one = {"ZSL_acc": 50.0, "FT_acc": 70.0, "ICL_acc": icl, "Rec2FTP": printed}
     rows = {name: {"subj": value} for name, value in one.items()}
-    monkeypatch.setattr("empirical.published_readings.PUBLISHED", {"x": rows})
+    monkeypatch.setattr("empirical.analysis.published_verdicts.PUBLISHED", {"x": rows})
     assert recall("x", "subj").status == status
 
 
@@ -144,7 +144,7 @@ def test_in_context_learning_is_there_in_all_cells_but_one():
 
 def test_a_fall_of_accuracy_is_a_contradiction(monkeypatch):
     rows = {"ZSL_acc": {"subj": 80.0}, "ICL_acc": {"subj": 60.0}}
-    monkeypatch.setattr("empirical.published_readings.PUBLISHED", {"x": rows})
+    monkeypatch.setattr("empirical.analysis.published_verdicts.PUBLISHED", {"x": rows})
     assert accuracy_gain("x", "subj", "ICL").status == CONTRADICTED
 
 

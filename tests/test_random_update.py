@@ -13,10 +13,10 @@ import torch
 from _tiny import tiny, tokenizer
 from scipy import stats
 
-from empirical.decoder import LoadedModel, wrap
-from empirical.errors import UserError
-from empirical.finetune import DivergedError, finetuned, trained
-from empirical.random_update import randomly_updated, update_norms
+from empirical.core.errors import UserError
+from empirical.inference.finetune import DivergedError, finetuned, trained
+from empirical.inference.random_update import randomly_updated, update_norms
+from empirical.models.decoder import LoadedModel, wrap
 
 EXAMPLES = [(1, 5, 9, 4, 70), (1, 8, 3, 71)]
 RATE = 0.1

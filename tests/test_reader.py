@@ -8,10 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from empirical.episodes import BOS, EOS, IGNORED
-from empirical.errors import UserError
-from empirical.prompts import query
-from empirical.reader_episodes import (
+from empirical.core.errors import UserError
+from empirical.data.paper_tasks import TASKS, FolderSource
+from empirical.data.prompts import query
+from empirical.data.task_file import load_task
+from empirical.training.episodes import BOS, EOS, IGNORED
+from empirical.training.reader import (
+    COPIES,
+    EXIT,
+    FINDS,
+    Recipe,
+    attend,
+    guidance,
+    keeping_to_rows,
+    train,
+)
+from empirical.training.reader_episodes import (
     FAMILIES,
     HELD_OUT,
     READER_STAGES,
@@ -22,19 +34,7 @@ from empirical.reader_episodes import (
     kept_apart,
     read_texts,
 )
-from empirical.reader_tasks import words_of, write
-from empirical.task_files import load_task
-from empirical.tasks import TASKS, FolderSource
-from empirical.train_reader import (
-    COPIES,
-    EXIT,
-    FINDS,
-    Recipe,
-    attend,
-    guidance,
-    keeping_to_rows,
-    train,
-)
+from empirical.training.reader_tasks import words_of, write
 
 WORDS = "apple river stone cloud tiger lemon piano chair".split()
 
@@ -236,7 +236,7 @@ def test_attention_of_short_rows_equals_that_of_long_ones() -> None:
 def test_a_stopped_training_goes_on_to_the_same_bytes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from empirical import train_reader
+    from empirical.training import reader as train_reader
 
     stages = (
         replace(READER_STAGES[0], tokens=200, steps=2),
@@ -280,7 +280,7 @@ def test_a_label_word_of_several_tokens_is_refused(data: Path) -> None:
 
 
 def test_what_is_evaluated_on_was_never_read(data: Path) -> None:
-    from empirical.evaluate_embedded import held_out_rows
+    from empirical.training.evaluate import held_out_rows
 
     texts = read_texts(data)
     (data / "sst2" / "validation.jsonl").write_text(

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from empirical import check_files, display, records, tables
+from empirical.analysis.verdicts import CONTRADICTED, OPEN, SUPPORTED, UNTESTED
+from empirical.cli import terminal_tables as display
 from empirical.report.analysis import analyse, controls_csv, momentum_csv, verdicts_csv
 from empirical.report.results import read_results
-from empirical.verdict import CONTRADICTED, OPEN, SUPPORTED, UNTESTED
+from empirical.report.tables import records as tables
+from empirical.results import identity_checks as check_files
+from empirical.results import record as records
 from tests._printed import held_printed, same_printed
 from tests._study import dualform
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical.decoder import TokenizerEncoder
-from empirical.draws import draw
-from empirical.experiments import StudySettings, prepare
-from empirical.models import read_tokenizer
-from empirical.prompts import label_tokens, pack, query
-from empirical.published import PUBLISHED
-from empirical.random_models import Geometry, random_xglm
-from empirical.tasks import MORE_TASKS, TASKS, FolderSource, evaluation
+from empirical.analysis.published import PUBLISHED
+from empirical.data.demonstrations import draw
+from empirical.data.paper_tasks import MORE_TASKS, TASKS, FolderSource, evaluation
+from empirical.data.prompts import label_tokens, pack, query
+from empirical.models.decoder import TokenizerEncoder
+from empirical.models.loading import read_tokenizer
+from empirical.models.xglm import Geometry, random_xglm
+from empirical.study.run_cell import StudySettings, prepare
 
 SHARED = Path(os.environ.get("DUALFORM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 DATA, BPE = SHARED / "data", SHARED / "reference" / "gpt2-bpe"

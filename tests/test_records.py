@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from empirical import records
-from empirical.errors import UserError
-from empirical.metrics import Undefined
-from empirical.records import Measurement
+from empirical.core.errors import UserError
+from empirical.metrics.similarity import Undefined
+from empirical.results import record as records
+from empirical.results.record import Measurement
 from tests._records import record
 
 

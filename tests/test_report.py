@@ -15,26 +15,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical import records, tables
-from empirical.claims import QUALIFIES
-from empirical.comparisons import compare
-from empirical.errors import UserError
-from empirical.jsonfile import dumps, write_text
-from empirical.metrics import Undefined
-from empirical.published_readings import readings
-from empirical.records import Measurement
-from empirical.report import grids, names, write_report
+from empirical.analysis.claims import QUALIFIES
+from empirical.analysis.comparisons import compare
+from empirical.analysis.published_verdicts import readings
+from empirical.analysis.verdicts import verdicts as judge_all
+from empirical.core.errors import UserError
+from empirical.core.json_files import dumps, write_text
+from empirical.metrics.similarity import Undefined
+from empirical.report import names, write_report
 from empirical.report.analysis import analyse
-from empirical.report.blocks import Details
 from empirical.report.commands import merged
-from empirical.report.figures import per_layer, strongest
-from empirical.report.page import interval_parts
+from empirical.report.figures import per_layer
+from empirical.report.figures import strongest_controls as strongest
+from empirical.report.render.blocks import Details
+from empirical.report.render.page import interval_parts
 from empirical.report.results import read_results
-from empirical.report.sections import controls, printed
+from empirical.report.sections import controls
+from empirical.report.sections import published_numbers as printed
 from empirical.report.sections import verdicts as verdict_section
-from empirical.report.sections.answers import confusion
-from empirical.report.sections.paper import pooled
-from empirical.verdict import verdicts as judge_all
+from empirical.report.sections.confusion import confusion
+from empirical.report.sections.paper_tables import pooled
+from empirical.report.tables import grid as grids
+from empirical.report.tables import records as tables
+from empirical.results import record as records
+from empirical.results.record import Measurement
 from tests._evidence import World, cells
 from tests._report import RESULTS, full_folder
 

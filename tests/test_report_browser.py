@@ -15,7 +15,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from empirical.report import drawing, write_report
+from empirical.report import write_report
+from empirical.report.render import drawing
 from tests._momentum import sweep, write_sweep
 from tests._report import full_folder
 

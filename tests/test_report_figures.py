@@ -14,30 +14,23 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure as Canvas
 
-from empirical.claims import CONTEXTS, FINETUNING, MODELS
-from empirical.comparisons import compare
-from empirical.evidence import BASE, Finding
-from empirical.metrics import Undefined
-from empirical.report import drawing
-from empirical.report.drawing import Figure, Panel, panel_svg, save
-from empirical.report.figures import (
-    attention,
-    dose,
-    heat,
-    orders,
-    per_layer,
-    rates,
-    shares,
-    strongest,
-    weight_changes,
-)
-from empirical.report.palette import COLOURS, STYLES
-from empirical.report.pooling import curve
+from empirical.analysis.claims import CONTEXTS, FINETUNING, MODELS
+from empirical.analysis.comparisons import compare
+from empirical.metrics.similarity import Undefined
+from empirical.report.figures import attention, dose, orders, per_layer, rates, weight_changes
+from empirical.report.figures import heatmap as heat
+from empirical.report.figures import lambda_by_layer as shares
+from empirical.report.figures import strongest_controls as strongest
+from empirical.report.render import drawing
+from empirical.report.render.drawing import Figure, Panel, panel_svg, save
+from empirical.report.render.palette import COLOURS, STYLES
+from empirical.report.render.svg import swatch, themed
 from empirical.report.results import Results, findings, read_results
-from empirical.report.svg import swatch, themed
+from empirical.report.tables.pooling import curve
+from empirical.results.control_results import BASE, Finding
 from tests._report import full_folder
 
-CSS = files("empirical.report").joinpath("style.css").read_text(encoding="utf-8")
+CSS = files("empirical.report.render").joinpath("style.css").read_text(encoding="utf-8")
 WORDS = ("ink", "muted", "link", "yes", "no", "open")  # text, on paper and on raised panels
 LINES = tuple(k for k in COLOURS if k.startswith("series-"))
 
@@ -224,7 +217,7 @@ def test_a_layer_without_a_value_leaves_a_gap_and_no_zero() -> None:
 
 
 def full_series(per_layer):  # type: ignore[no-untyped-def] # a short stand-in of a Series
-    from empirical.evidence import Series
+    from empirical.results.control_results import Series
 
     return Series(values=np.zeros(1, dtype=np.float32), per_layer=per_layer, low=per_layer,
                   high=per_layer, mean=0.5, excluded=0, total=2)  # fmt: skip

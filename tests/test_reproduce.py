@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from empirical import cells, cli, records, reproduce
-from empirical.errors import Refused
+from empirical.cli import study as cli
+from empirical.core.errors import Refused
+from empirical.results import record as records
+from empirical.study import reproduce
+from empirical.study import run_study as cells
 from tests._study import dualform, error_line, save_data, save_model
 from tests._tiny import tiny
 

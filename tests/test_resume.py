@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from empirical import check_files, records, resume
-from empirical.check_files import CheckProvenance
-from empirical.records import Provenance
+from empirical.results import identity_checks as check_files
+from empirical.results import record as records
+from empirical.results import reuse as resume
+from empirical.results.identity_checks import CheckProvenance
+from empirical.results.record import Provenance
 from tests._records import record
 
 METRICS = frozenset(record().metrics)
@@ -69,8 +71,8 @@ def checks() -> CheckProvenance:
 
 @pytest.mark.parametrize("name", [n for n in check_files.INPUTS if n != "model"])
 def test_one_other_input_is_enough_to_check_again(tmp_path, name: str) -> None:
-    from empirical.checking import Checks
-    from empirical.identities import LayerCheck
+    from empirical.identities.check_layers import LayerCheck
+    from empirical.study.check_identities import Checks
 
     one = LayerCheck(statement="s", layer=0, head=0, worst_ratio=0.5, near_miss_ratio=9.0,
                      nontrivial=True, finite=True)  # fmt: skip

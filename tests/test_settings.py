@@ -12,12 +12,12 @@ import pytest
 import torch
 from _tiny import LABELS, WORDS, context, queries, tiny
 
-from empirical.attention import Prefix, Run
-from empirical.errors import UserError
-from empirical.forward import padded_length, read_context, states
-from empirical.models import LoadedModel, default_dtype_of
-from empirical.prompts import Query
-from empirical.settings import Reading, batches, fine_tuned, in_context, parts, zero_shot
+from empirical.core.errors import UserError
+from empirical.data.prompts import Query
+from empirical.inference.attention import Prefix, Run
+from empirical.inference.forward import padded_length, read_context, states
+from empirical.inference.settings import Reading, batches, fine_tuned, in_context, parts, zero_shot
+from empirical.models.loading import LoadedModel, default_dtype_of
 
 
 def twin(model: LoadedModel, lead: tuple[int, ...], q: Query) -> tuple[np.ndarray, np.ndarray]:
@@ -196,8 +196,8 @@ def test_a_batch_cut_by_memory_gives_the_same_bytes(monkeypatch: pytest.MonkeyPa
     model, qs = tiny(torch.float32), queries(7)
     lead = context(model, queries(5, seed=1))
     whole = in_context(model, qs, LABELS, WORDS, lead)
-    monkeypatch.setattr("empirical.settings.TOKENS", 1)
-    monkeypatch.setattr("empirical.attention.SCORES_BYTES", 1)
+    monkeypatch.setattr("empirical.inference.settings.TOKENS", 1)
+    monkeypatch.setattr("empirical.inference.attention.SCORES_BYTES", 1)
     cut: list[int] = []
     single = in_context(model, qs, LABELS, WORDS, lead, advance=cut.append)
     assert cut == [1] * 7

@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from empirical.calibration.dose import equivalent
-from empirical.coverage import Design, designs, main, simulated
-from empirical.jsonfile import plain
-from empirical.metrics import Undefined
-from empirical.quotients import RESAMPLES, mean_of, quotients_of, resampled
-from empirical.statistics import (
+from empirical.analysis.interval_coverage import Design, designs, main, simulated
+from empirical.analysis.intervals import (
     NO_SPREAD,
     ONE_SEED,
     RARE,
@@ -28,6 +24,10 @@ from empirical.statistics import (
     nothing,
     t_interval,
 )
+from empirical.analysis.ratio_estimators import RESAMPLES, mean_of, quotients_of, resampled
+from empirical.core.json_files import plain
+from empirical.metrics.dose import equivalent
+from empirical.metrics.similarity import Undefined
 
 FILE = Path(__file__).parents[1] / "docs" / "results" / "coverage" / "coverage.json"
 EPS = float(np.finfo(np.float64).eps)
@@ -385,7 +385,7 @@ def test_the_first_rows_of_the_committed_file_come_out_again():
 
 def test_the_command_writes_a_file(tmp_path, monkeypatch):
     few = Design(shape="excess", sd=(0.0, 0.2, 0.1), seeds=2, examples=40)
-    monkeypatch.setattr("empirical.coverage.designs", lambda: (few,))
+    monkeypatch.setattr("empirical.analysis.interval_coverage.designs", lambda: (few,))
     main(["--out", str(tmp_path / "x.json"), "--repetitions", "20"])
     rows = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert [r["method"] for r in rows] == ["t", "examples only", "satterthwaite"]
@@ -393,7 +393,7 @@ def test_the_command_writes_a_file(tmp_path, monkeypatch):
 
 
 def test_the_true_excess_is_that_of_a_large_sample():
-    from empirical.coverage import drawn
+    from empirical.analysis.interval_coverage import drawn
 
     design = Design(shape="excess", sd=(0.0, 0.2, 0.1), seeds=1, examples=200_000)
     studies = drawn(design, 1, draws(15))

@@ -10,16 +10,19 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers
 
-from empirical import cells, experiments, records, sources
-from empirical.attention import Run
-from empirical.decoder import TokenizerEncoder
-from empirical.errors import UserError
-from empirical.finetune import DivergedError
-from empirical.forward import states
-from empirical.measure import Tally
-from empirical.models import Geometry, LoadedModel, load, random_xglm
-from empirical.settings import Part, Reading, parts, zero_shot
-from empirical.tasks import Row, Split, Task
+from empirical.core.errors import UserError
+from empirical.data import sources
+from empirical.data.paper_tasks import Row, Split, Task
+from empirical.inference.attention import Run
+from empirical.inference.finetune import DivergedError
+from empirical.inference.forward import states
+from empirical.inference.settings import Part, Reading, parts, zero_shot
+from empirical.metrics.accumulate import Tally
+from empirical.models.decoder import TokenizerEncoder
+from empirical.models.loading import Geometry, LoadedModel, load, random_xglm
+from empirical.results import record as records
+from empirical.study import run_cell as experiments
+from empirical.study import run_study as cells
 from tests._study import dualform, error_line, save_data, save_model
 from tests._tiny import LABELS, WORDS, context, queries, tiny, tokenizer
 
@@ -248,7 +251,7 @@ def test_files_that_cannot_be_written_are_one_line(model: Path, data: Path, tmp_
 def test_a_window_that_hides_everything_is_refused() -> None:
     from transformers import MistralConfig, MistralForCausalLM
 
-    from empirical.models import wrap
+    from empirical.models.loading import wrap
 
     small = MistralConfig(
         vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1,

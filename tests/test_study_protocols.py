@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical import experiments, provenance, records
-from empirical.metrics import Undefined
-from empirical.trials import Trials
+from empirical.core import provenance
+from empirical.metrics.similarity import Undefined
+from empirical.results import record as records
+from empirical.study import run_cell as experiments
+from empirical.study.rate_trials import Trials
 from tests._study import dualform, error_line
 
 ARGS = ("reproduce", "--no-checks", "--k", 4, "--task", "mr")
@@ -43,7 +45,7 @@ def test_zero_shot_of_the_second_seed_is_not_computed(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, computed = experiments.parts, []
-    import empirical.captures as captures
+    import empirical.inference.capture_store as captures
 
     def counting(model_, queries, reading, context, *args, **more):
         for part in honest(model_, queries, reading, context, *args, **more):

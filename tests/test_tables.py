@@ -11,11 +11,11 @@ import sys
 import pytest
 from rich.console import Console
 
-from empirical import tables
-from empirical.errors import UserError
-from empirical.metrics import Undefined
-from empirical.published import TASKS
-from empirical.records import Measurement
+from empirical.analysis.published import TASKS
+from empirical.core.errors import UserError
+from empirical.metrics.similarity import Undefined
+from empirical.report.tables import records as tables
+from empirical.results.record import Measurement
 from tests._records import record
 
 
@@ -162,7 +162,7 @@ def test_no_records_are_refused(tmp_path):
 
 
 def test_tables_load_no_torch():
-    code = "import sys, empirical.tables; sys.exit('torch' in sys.modules)"
+    code = "import sys, empirical.report.tables.records; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

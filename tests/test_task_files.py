@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from empirical.errors import UserError
-from empirical.prompts import query
-from empirical.tasks import FileSource, Hub, HubSource, Layout, Row, Task, get_task
+from empirical.core.errors import UserError
+from empirical.data.paper_tasks import FileSource, Hub, HubSource, Layout, Row, Task, get_task
+from empirical.data.prompts import query
 from tests.test_prompts import Letters
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from empirical.errors import UserError
-from empirical.tasks import (
+from empirical.core.errors import UserError
+from empirical.data.paper_tasks import (
     MORE_TASKS,
     TASKS,
     FileSource,

@@ -8,10 +8,11 @@ import _released_analysis as released
 import numpy as np
 import pytest
 
-from empirical import kendall, metrics
-from empirical.errors import UserError
-from empirical.metrics import Undefined
-from empirical.understand_icl import (
+from empirical.core.errors import UserError
+from empirical.metrics import kendall
+from empirical.metrics import similarity as metrics
+from empirical.metrics.similarity import Undefined
+from empirical.study.released_format import (
     CapturedExample,
     task_folder,
     write_setting,
@@ -88,7 +89,7 @@ def layers(found):
 
 
 def scores(task):
-    """c and f [n,L,N] as `empirical.kendall` takes them."""
+    """c and f [n,L,N] as `empirical.metrics.kendall` takes them."""
     c = np.array(task.of("c", "icl"))[:, :, kendall.demonstration_tokens(LENGTHS)]
     shown = np.concatenate([q[:, 1:] for q in task.queries], axis=1)
     return c, kendall.attended(shown, np.array(task.of("q", "ftzs")))

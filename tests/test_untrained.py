@@ -15,10 +15,10 @@ from _architectures import VARIANTS
 from _tiny import tokenizer
 from scipy import stats
 
-from empirical.decoder import LoadedModel, wrap
-from empirical.errors import UserError
-from empirical.models import load
-from empirical.untrained import block_parameters, fully_random, random_blocks
+from empirical.core.errors import UserError
+from empirical.models.decoder import LoadedModel, wrap
+from empirical.models.loading import load
+from empirical.models.rerandomised import block_parameters, fully_random, random_blocks
 
 LEVEL = 1e-9
 every_variant = pytest.mark.parametrize("name", VARIANTS)

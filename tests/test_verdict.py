@@ -8,18 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from empirical import claims
-from empirical.calibration import files
-from empirical.claims import CLAIMS, MOMENTUM_CLAIMS
-from empirical.comparisons import Comparison, compare
-from empirical.evidence import BASE
-from empirical.metrics import Undefined
-from empirical.momentum import against
-from empirical.momentum.compare import compare as compare_models
-from empirical.momentum.kinds import Layer
-from empirical.momentum.verdicts import momentum_verdicts
-from empirical.statistics import Estimate, Part, nothing, t_interval
-from empirical.verdict import (
+from empirical.analysis import claims
+from empirical.analysis.claims import CLAIMS, MOMENTUM_CLAIMS
+from empirical.analysis.comparisons import Comparison, compare
+from empirical.analysis.intervals import Estimate, Part, nothing, t_interval
+from empirical.analysis.momentum import control_comparisons as against
+from empirical.analysis.momentum.compare import compare as compare_models
+from empirical.analysis.momentum.verdicts import momentum_verdicts
+from empirical.analysis.verdicts import (
     CONTRADICTED,
     NO_LEARNING,
     NO_MOMENTUM,
@@ -33,6 +29,10 @@ from empirical.verdict import (
     verdict,
     verdicts,
 )
+from empirical.metrics.similarity import Undefined
+from empirical.results import calibration as files
+from empirical.results.attention_kinds import Layer
+from empirical.results.control_results import BASE
 from tests import _momentum
 from tests._evidence import MODEL, World, cells
 

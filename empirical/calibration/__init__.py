@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from empirical.progress import Reporter
+    from empirical.core.progress import Reporter
 
 
 def run_calibration(out: Path, seed: int, reporter: Reporter) -> tuple[str, ...]:

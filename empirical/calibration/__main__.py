@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from empirical.calibration import run_calibration
-from empirical.errors import Refused, UserError
-from empirical.progress import SILENT
+from empirical.core.errors import Refused, UserError
+from empirical.core.progress import SILENT
 
 
 def main() -> int:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from empirical.kendall import example_masses
-from empirical.metrics import Array
+from empirical.metrics.kendall import example_masses
+from empirical.metrics.similarity import Array
 
 U = 2.0**-53
 

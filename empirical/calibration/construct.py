@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from empirical.calibration.linear import BOS, EOS, FIRST, Weights
-from empirical.prompts import Query
+from empirical.data.prompts import Query
 
 F = torch.float64
 

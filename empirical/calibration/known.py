@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from empirical.calibration import bounds, construct, tracked
-from empirical.calibration.files import Case, Check
 from empirical.calibration.linear import LinearModel, linear_model
 from empirical.calibration.reading import Read, answers, read, recall, similarities
 from empirical.calibration.steps import descended, linear_loss_steps, regression_steps
-from empirical.metrics import Array, Number, Similarity, Undefined, cosines
+from empirical.metrics.similarity import Array, Number, Similarity, Undefined, cosines
+from empirical.results.calibration import Case, Check
 
 INPUTS, OUTPUTS, SHOWN, ASKED = 6, 4, 24, 64
 RATE = 1 / (SHOWN + INPUTS + 1)  # the best one on average for normal inputs

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from empirical.architectures import Block, Projection
-from empirical.attention import Run
-from empirical.decoder import LoadedModel, TokenizerEncoder
+from empirical.inference.attention import Run
+from empirical.models.architectures import Block, Projection
+from empirical.models.decoder import LoadedModel, TokenizerEncoder
 
 BOS, EOS, LABELS, FIRST = 0, 1, ((2,), (3,)), 4  # token ids; the episode's own begin at FIRST
 WORDS = ("negative", "positive")

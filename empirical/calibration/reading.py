@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from empirical.attention import Run
 from empirical.calibration.construct import Prompted
-from empirical.calibration.dose import Captures
 from empirical.calibration.linear import LABELS, WORDS, LinearModel, stepped
-from empirical.capture import QueryLog
-from empirical.forward import states
-from empirical.kendall import attended, demonstration_tokens, example_kendall, token_kendall
-from empirical.measure import Tally
-from empirical.metrics import Array, Mask, Number, Similarity, Undefined, rec2ftp
-from empirical.settings import Part, Reading, parts
+from empirical.inference.attention import Run
+from empirical.inference.forward import states
+from empirical.inference.recorder import QueryLog
+from empirical.inference.settings import Part, Reading, parts
+from empirical.metrics.accumulate import Tally
+from empirical.metrics.dose import Captures
+from empirical.metrics.kendall import attended, demonstration_tokens, example_kendall, token_kendall
+from empirical.metrics.similarity import Array, Mask, Number, Similarity, Undefined, rec2ftp
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

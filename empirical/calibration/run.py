@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from empirical import provenance
-from empirical.calibration import files, unrelated
-from empirical.calibration.dose import DOSES, Captures, as_tables, curves
-from empirical.calibration.files import Calibration, Case, Check, Source
+from empirical.calibration import unrelated
 from empirical.calibration.known import KNOWN, judged
-from empirical.calibration.null import DRAWS, Band, null_bands
 from empirical.calibration.reading import Read
 from empirical.calibration.trained import STEPS
 from empirical.calibration.trained_case import EPISODES, against_descent
-from empirical.errors import Refused, UserError
-from empirical.metrics import Undefined
-from empirical.progress import Reporter
+from empirical.core import provenance
+from empirical.core.errors import Refused, UserError
+from empirical.core.progress import Reporter
+from empirical.metrics.dose import DOSES, Captures, as_tables, curves
+from empirical.metrics.null_bands import DRAWS, Band, null_bands
+from empirical.metrics.similarity import Undefined
+from empirical.results import calibration as files
+from empirical.results.calibration import Calibration, Case, Check, Source
 
 CURVE_OF = "linear_attention"
 NULL_DRAWS = 39

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from empirical.calibration.construct import Regression, normal
 from empirical.calibration.linear import LinearModel
-from empirical.forward import read_context
+from empirical.inference.forward import read_context
 
 
 def linear_loss_steps(model: LinearModel, context: Sequence[int]) -> list[Tensor]:

@@ -19,7 +19,7 @@ from dualform.ops import TrackedOps
 from dualform.rounding import Tracked
 from empirical.calibration.construct import Prompted, Regression
 from empirical.calibration.linear import LinearModel
-from empirical.metrics import Array
+from empirical.metrics.similarity import Array
 
 OPS = TrackedOps()
 Step = Callable[[int, Sequence[Tracked], Sequence[Tracked]], Tracked]  # layer, keys, values -> D

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from empirical.calibration.construct import Regression, normal
 from empirical.calibration.linear import Weights
-from empirical.progress import Advance, ignore
+from empirical.core.progress import Advance, ignore
 
 INPUTS, OUTPUTS, SHOWN = 5, 5, 20
 BATCH, QUERIES, STEPS, RATE = 64, 8, 1500, 0.003

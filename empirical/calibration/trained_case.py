@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from empirical.calibration import construct
-from empirical.calibration.dose import FROM_STATES
-from empirical.calibration.files import Case, Check
 from empirical.calibration.linear import linear_model
-from empirical.calibration.null import turned_readings
 from empirical.calibration.reading import Read, read
 from empirical.calibration.steps import descended, regression_steps
 from empirical.calibration.trained import INPUTS, OUTPUTS, SHOWN, STEPS, Trained, train
 from empirical.calibration.unrelated import Values, measured
-from empirical.metrics import Number, Undefined
-from empirical.progress import Advance, ignore
+from empirical.core.progress import Advance, ignore
+from empirical.metrics.dose import FROM_STATES
+from empirical.metrics.null_bands import turned_readings
+from empirical.metrics.similarity import Number, Undefined
+from empirical.results.calibration import Case, Check
 
 EPISODES, ASKED, DRAWS = 4, 64, 999
 TITLE = "linear self-attention trained on in-context regression, against one gradient step"

@@ -14,15 +14,15 @@ import torch
 from scipy import stats
 
 from empirical.calibration import construct
-from empirical.calibration.dose import FROM_STATES, METRICS
-from empirical.calibration.files import Case, Check
 from empirical.calibration.known import INPUTS, OUTPUTS, RATE, SCALE, SHOWN, any_weights
 from empirical.calibration.linear import linear_model
-from empirical.calibration.null import DRAWS, LEVEL, Band, band_of, turned_readings
 from empirical.calibration.reading import Read, finetuned, read, recall, similarities
 from empirical.calibration.steps import descended, regression_steps, unrelated_steps
-from empirical.metrics import Number, Undefined, sim_aou
-from empirical.progress import Advance, ignore
+from empirical.core.progress import Advance, ignore
+from empirical.metrics.dose import FROM_STATES, METRICS
+from empirical.metrics.null_bands import DRAWS, LEVEL, Band, band_of, turned_readings
+from empirical.metrics.similarity import Number, Undefined, sim_aou
+from empirical.results.calibration import Case, Check
 
 JUDGED = 20  # readings, beside those of the band
 ERROR = 1e-3  # probability with which a sound instrument is refused, per metric

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from empirical.errors import UserError
+from empirical.core.errors import UserError
 from empirical.momentum import xglm
 from empirical.momentum.attention import LOGIT, RATE
-from empirical.momentum.kinds import PLAIN, Layer
+from empirical.results.attention_kinds import PLAIN, Layer
 
 CONFIG = "momentum_layer"  # attribute of a configuration
 WEIGHTS = "model.safetensors"

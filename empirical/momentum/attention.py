@@ -18,15 +18,15 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from dualform.momentum import averaged, last_momentum, momentum_sum
-from empirical.errors import UserError
-from empirical.momentum.kinds import (
+from empirical.core.errors import UserError
+from empirical.momentum.sequence_positions import Places, places_of
+from empirical.results.attention_kinds import (
     AVERAGED_KEYS,
     AVERAGED_VALUES,
     HEAVY_BALL,
     MOMENTUM,
     RECENCY_BIAS,
 )
-from empirical.momentum.places import Places, places_of
 
 RATE, LOGIT = "momentum_eta", "momentum_logit"  # attributes of an attention module
 _HARMLESS = {"position_ids", "cache_position", "use_cache", "output_attentions",

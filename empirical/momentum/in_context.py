@@ -1,6 +1,6 @@
 """In-context learning of a trained model: what it answers with and without demonstrations.
 
-Layout and scores are those of the study (`empirical.prompts`): BOS (prompt label EOS)^k prompt
+Layout and scores are those of the study (`empirical.data.prompts`): BOS (prompt label EOS)^k prompt
 label, a label's score the mean of its tokens' log-probabilities. The demonstrations are read once
 into the model's own key-value cache, which every batch of questions goes on from; rows are padded
 on the right, where under the causal mask no real token sees the padding.
@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from empirical.draws import draw, rows_sha256
-from empirical.errors import UserError
-from empirical.momentum.files import Scores
-from empirical.prompts import Encoder, Query, answers, label_tokens, pack, query
-from empirical.rows import Source, Task
-from empirical.tasks import EVALUATION_LIMIT, evaluation
+from empirical.core.errors import UserError
+from empirical.data.demonstrations import draw, rows_sha256
+from empirical.data.paper_tasks import EVALUATION_LIMIT, evaluation
+from empirical.data.prompts import Encoder, Query, answers, label_tokens, pack, query
+from empirical.data.task import Source, Task
+from empirical.results.language_models import Scores
 
 PASS = 8192  # tokens of one pass at most, the cached ones among them, unless one row has more
 ROWS = 32  # of one pass at most

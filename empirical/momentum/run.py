@@ -18,19 +18,19 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from empirical import provenance, records
-from empirical.decoder import TokenizerEncoder
-from empirical.episodes import BOS, EOS
-from empirical.errors import UserError
-from empirical.grammar import LEXICON
-from empirical.hub import HubSource
-from empirical.momentum import adapt, files, in_context
-from empirical.momentum.files import Equal, Origin, Scores, Trained
-from empirical.momentum.kinds import PLAIN, Layer
-from empirical.momentum.outcome import CHOOSING, TRAINING, VALIDATION
+from empirical.analysis.momentum.outcome import CHOOSING, TRAINING, VALIDATION
+from empirical.core import provenance
+from empirical.core.errors import UserError
+from empirical.core.progress import SILENT, Reporter
+from empirical.data.hub import HubSource
+from empirical.data.paper_tasks import MORE_TASKS, TASKS
+from empirical.data.sources import FolderSource, GeneratedSource
+from empirical.data.synthetic import LEXICON
+from empirical.models.decoder import TokenizerEncoder
+from empirical.momentum import adapt, in_context
+from empirical.momentum.corpus import Windows, read_books, windows
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, layers, scale
-from empirical.momentum.text import Windows, read_books, windows
 from empirical.momentum.train import (
     MODELS,
     Curves,
@@ -39,9 +39,11 @@ from empirical.momentum.train import (
     order,
     train,
 )
-from empirical.progress import SILENT, Reporter
-from empirical.sources import FolderSource, GeneratedSource
-from empirical.tasks import MORE_TASKS, TASKS
+from empirical.results import language_models as files
+from empirical.results import record as records
+from empirical.results.attention_kinds import PLAIN, Layer
+from empirical.results.language_models import Equal, Origin, Scores, Trained
+from empirical.training.episodes import BOS, EOS
 
 ASKED = ("sst5", "imdb", "mr", "cb", "arc_easy", "piqa")  # Table 7
 MADE = "generated"  # in front of a generated task's name

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from empirical.errors import UserError
-from empirical.momentum.kinds import (
+from empirical.core.errors import UserError
+from empirical.results.attention_kinds import (
     AVERAGED_KEYS,
     AVERAGED_VALUES,
     HEAVY_BALL,

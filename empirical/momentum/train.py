@@ -38,18 +38,18 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from empirical import options
-from empirical.display import TerminalReporter
-from empirical.errors import UserError
-from empirical.jsonfile import dumps, write_text
+from empirical.cli import options
+from empirical.cli.terminal_tables import TerminalReporter
+from empirical.core.errors import UserError
+from empirical.core.json_files import dumps, write_text
+from empirical.core.progress import SILENT, Advance, Reporter
 from empirical.momentum import adapt
-from empirical.momentum.files import Equal, run_name
-from empirical.momentum.kinds import Layer
+from empirical.momentum.corpus import Windows, read_books, windows
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, scale
-from empirical.momentum.text import Windows, read_books, windows
-from empirical.progress import SILENT, Advance, Reporter
-from empirical.train_embedded import configuration
+from empirical.results.attention_kinds import Layer
+from empirical.results.language_models import Equal, run_name
+from empirical.training.embedded import configuration
 
 CHECKPOINTS = "checkpoints"
 ASKED = "asked.json"  # what the checkpoints beside it are made of

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.xglm.modeling_xglm import XGLMAttention
 
-from empirical.errors import UserError
+from empirical.core.errors import UserError
 from empirical.momentum.attention import FUNCTIONS
 
 IMPLEMENTATION = "momentum_implementation"  # attribute of a module: a kind, or absent: plain

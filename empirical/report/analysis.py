@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from empirical.comparisons import Compared, compare
-from empirical.metrics import Undefined
-from empirical.momentum import compare as models
-from empirical.momentum.kinds import MOMENTUM, Layer
-from empirical.momentum.outcome import AtScale, Interval, Momentum
-from empirical.momentum.verdicts import momentum_verdicts
+from empirical.analysis.comparisons import Compared, compare
+from empirical.analysis.intervals import Estimate
+from empirical.analysis.momentum import compare as models
+from empirical.analysis.momentum.outcome import AtScale, Interval, Momentum
+from empirical.analysis.momentum.verdicts import momentum_verdicts
+from empirical.analysis.verdicts import MOMENTUM_CLAIM, Verdict, calibration_of, verdicts
+from empirical.metrics.similarity import Undefined
 from empirical.report.results import Results
-from empirical.statistics import Estimate
-from empirical.tables import csv_number, csv_text
-from empirical.verdict import MOMENTUM_CLAIM, Verdict, calibration_of, verdicts
+from empirical.report.tables.records import csv_number, csv_text
+from empirical.results.attention_kinds import MOMENTUM, Layer
 
 
 @dataclass(frozen=True, kw_only=True)

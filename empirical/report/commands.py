@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from empirical.published import TASKS
+from empirical.analysis.published import TASKS
 from empirical.report.results import Results
 
 Command = tuple[str, ...]

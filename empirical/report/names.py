@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from empirical.evidence import BASE
-from empirical.momentum.kinds import KINDS, Layer
+from empirical.results.attention_kinds import KINDS, Layer
+from empirical.results.control_results import BASE
 
 METRICS: Mapping[str, str] = {
     "sim_aou": "SimAOU",

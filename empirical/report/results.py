@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from empirical import check_files, evidence, records
-from empirical.calibration import files as calibration
-from empirical.calibration.files import Calibration
-from empirical.errors import UserError
-from empirical.evidence import BASE, Evidence, Finding
-from empirical.jsonfile import read_object
-from empirical.momentum import files as momentum
-from empirical.momentum.files import Trained
-from empirical.published import TASKS
-from empirical.records import TIMING, Record
+from empirical.analysis.published import TASKS
+from empirical.core.errors import UserError
+from empirical.core.json_files import read_object
+from empirical.results import calibration
+from empirical.results import control_results as evidence
+from empirical.results import identity_checks as check_files
+from empirical.results import language_models as momentum
+from empirical.results import record as records
+from empirical.results.calibration import Calibration
+from empirical.results.control_results import BASE, Evidence, Finding
+from empirical.results.language_models import Trained
+from empirical.results.record import TIMING, Record
 
 
 @dataclass(frozen=True, kw_only=True)

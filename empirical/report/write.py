@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from empirical import tables
-from empirical.jsonfile import write_text
-from empirical.progress import SILENT, Reporter
-from empirical.report import drawing, page
+from empirical.core.json_files import write_text
+from empirical.core.progress import SILENT, Reporter
 from empirical.report.analysis import Analysis, analyse, controls_csv, momentum_csv, verdicts_csv
-from empirical.report.blocks import Block, Details, Plot, Section
-from empirical.report.drawing import Figure
-from empirical.report.grids import Grid, latex_document, markdown_document
 from empirical.report.names import plural
+from empirical.report.render import drawing, page
+from empirical.report.render.blocks import Block, Details, Plot, Section
+from empirical.report.render.drawing import Figure
 from empirical.report.results import Results, read_results
 from empirical.report.sections import (
-    answers,
     attention,
     calibration,
     controls,
-    dependence,
     layers,
     momentum,
-    paper,
-    printed,
-    reading,
     runs,
     verdicts,
     weights,
 )
+from empirical.report.sections import confusion as answers
+from empirical.report.sections import how_to_read as reading
+from empirical.report.sections import paper_tables as paper
+from empirical.report.sections import published_numbers as printed
+from empirical.report.sections import rate_and_order as dependence
+from empirical.report.tables import records as tables
+from empirical.report.tables.grid import Grid, latex_document, markdown_document
 
 
 def sections(results: Results, analysis: Analysis) -> tuple[Section, ...]:

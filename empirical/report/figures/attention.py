@@ -10,12 +10,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from empirical.evidence import Evidence
 from empirical.report import names
-from empirical.report.drawing import Figure, Panel, ticks
-from empirical.report.figures.heat import opacity
-from empirical.report.palette import RULE, STYLES
+from empirical.report.figures.heatmap import opacity
+from empirical.report.render.drawing import Figure, Panel, ticks
+from empirical.report.render.palette import RULE, STYLES
 from empirical.report.results import Results
+from empirical.results.control_results import Evidence
 
 ROWS = ("zero-shot", "finetuned", "in context")
 GAP = 1.0  # between BOS, demonstrations and the query's own tokens

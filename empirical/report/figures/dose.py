@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from empirical.calibration.files import Calibration
-from empirical.evidence import BASE, Evidence
-from empirical.metrics import Undefined
+from empirical.analysis.intervals import dose_of
+from empirical.metrics.similarity import Undefined
 from empirical.report import names
-from empirical.report.drawing import Figure, Key, Panel, looks
-from empirical.report.palette import BAND, MUTED, PAPER, STYLES
-from empirical.report.pooling import FIRST, mean_of, origin, plain
+from empirical.report.render.drawing import Figure, Key, Panel, looks
+from empirical.report.render.palette import BAND, MUTED, PAPER, STYLES
 from empirical.report.results import Results, present
-from empirical.statistics import dose_of
+from empirical.report.tables.pooling import FIRST, mean_of, origin, plain
+from empirical.results.calibration import Calibration
+from empirical.results.control_results import BASE, Evidence
 
 SHOWN = (
     "sim_aou", "sim_aou_unnormalised", "sim_am_after", "sim_am_delta", "sim_am_centred_after",

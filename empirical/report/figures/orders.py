@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from empirical.evidence import Evidence, Finding
-from empirical.metrics import Undefined
+from empirical.metrics.similarity import Undefined
 from empirical.report import names
-from empirical.report.drawing import Figure, Key, Panel, looks, ticks
-from empirical.report.palette import MUTED, STYLES
-from empirical.report.pooling import origin, plain
+from empirical.report.render.drawing import Figure, Key, Panel, looks, ticks
+from empirical.report.render.palette import MUTED, STYLES
 from empirical.report.results import Results, findings
+from empirical.report.tables.pooling import origin, plain
+from empirical.results.control_results import Evidence, Finding
 
 SIDES = (("icl", "in context", 0), ("ft", "finetuned", 1))
 

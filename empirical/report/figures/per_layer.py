@@ -10,12 +10,12 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from empirical.evidence import BASE, Evidence
 from empirical.report import names
-from empirical.report.drawing import Figure, Key, Panel, looks
-from empirical.report.palette import BAND, MUTED, STYLES, Style
-from empirical.report.pooling import Curve, curve, origin
+from empirical.report.render.drawing import Figure, Key, Panel, looks
+from empirical.report.render.palette import BAND, MUTED, STYLES, Style
 from empirical.report.results import Results, findings
+from empirical.report.tables.pooling import Curve, curve, origin
+from empirical.results.control_results import BASE, Evidence
 
 
 @dataclass(frozen=True, kw_only=True)

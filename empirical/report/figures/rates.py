@@ -9,12 +9,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from empirical.evidence import Evidence
 from empirical.report import names
-from empirical.report.drawing import Figure, Key, Panel, looks
-from empirical.report.palette import MUTED, STYLES
-from empirical.report.pooling import FIRST, origin, plain
+from empirical.report.render.drawing import Figure, Key, Panel, looks
+from empirical.report.render.palette import MUTED, STYLES
 from empirical.report.results import Results
+from empirical.report.tables.pooling import FIRST, origin, plain
+from empirical.results.control_results import Evidence
 
 SHOWN = (
     "ft_accuracy", "sim_aou", "sim_aou_unnormalised", "sim_am_after", "sim_am_delta", "kendall",

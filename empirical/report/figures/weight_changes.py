@@ -11,13 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from empirical.evidence import Evidence, Finding
 from empirical.report import names
-from empirical.report.drawing import Figure, Key, Panel, looks, ticks
-from empirical.report.figures.heat import heat
-from empirical.report.palette import BAND, INK, MUTED, STYLES
-from empirical.report.pooling import origin, plain
+from empirical.report.figures.heatmap import heat
+from empirical.report.render.drawing import Figure, Key, Panel, looks, ticks
+from empirical.report.render.palette import BAND, INK, MUTED, STYLES
 from empirical.report.results import Results, findings
+from empirical.report.tables.pooling import origin, plain
+from empirical.results.control_results import Evidence, Finding
 
 LIKENESSES: Mapping[str, str] = {
     "cosine": "Cosine of the two changes",

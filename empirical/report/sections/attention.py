@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from empirical.report.blocks import Block, Details, Missing, Plot, Prose, Section
 from empirical.report.commands import with_controls
 from empirical.report.figures import attention
+from empirical.report.render.blocks import Block, Details, Missing, Plot, Prose, Section
 from empirical.report.results import Results
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from empirical.calibration.files import Calibration, Case, Check
-from empirical.metrics import Undefined
+from empirical.metrics.similarity import Undefined
 from empirical.report import names
-from empirical.report.blocks import Block, Code, Details, Missing, Plot, Prose, Section, Table
 from empirical.report.commands import joined, with_controls
 from empirical.report.figures import dose
-from empirical.report.grids import Column, Grid, shown
+from empirical.report.render.blocks import (
+    Block,
+    Code,
+    Details,
+    Missing,
+    Plot,
+    Prose,
+    Section,
+    Table,
+)
 from empirical.report.results import Results
+from empirical.report.tables.grid import Column, Grid, shown
+from empirical.results.calibration import Calibration, Case, Check
 
 KINDS: Mapping[str, str] = {
     "constructed": "built so that in-context learning is that step of gradient descent: each "

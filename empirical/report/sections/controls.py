@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from empirical.claims import GAINS, QUALIFIES
-from empirical.comparisons import Compared, Comparison
-from empirical.metrics import Undefined
+from empirical.analysis.claims import GAINS, QUALIFIES
+from empirical.analysis.comparisons import Compared, Comparison
+from empirical.analysis.intervals import Estimate
+from empirical.metrics.similarity import Undefined
 from empirical.report import names
-from empirical.report.blocks import Block, Details, Missing, Plot, Prose, Section, Table
 from empirical.report.commands import with_controls
-from empirical.report.figures import strongest
-from empirical.report.grids import Column, Grid, with_interval
+from empirical.report.figures import strongest_controls as strongest
+from empirical.report.render.blocks import Block, Details, Missing, Plot, Prose, Section, Table
 from empirical.report.results import Results
-from empirical.statistics import Estimate
+from empirical.report.tables.grid import Column, Grid, with_interval
 
 NOTES = (
     "Differences are what was measured less the control, paired by example and seed, with 95 % "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from empirical.report.blocks import Block, Details, Missing, Plot, Prose, Section
 from empirical.report.commands import with_controls
 from empirical.report.figures.per_layer import CURVES, figure
+from empirical.report.render.blocks import Block, Details, Missing, Plot, Prose, Section
 from empirical.report.results import Results
 
 OPEN = ("sim_aou", "sim_am_after", "kendall")  # the paper's metrics; the others can be opened

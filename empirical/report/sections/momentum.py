@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from empirical.momentum.kinds import KINDS
-from empirical.momentum.outcome import AtScale, Momentum
-from empirical.report import momentum_etas as etas
-from empirical.report import momentum_language as language
-from empirical.report import momentum_learning as learning
-from empirical.report import momentum_runs as runs
+from empirical.analysis.momentum.outcome import AtScale, Momentum
+from empirical.analysis.verdicts import SEEDS
 from empirical.report import names
-from empirical.report.blocks import (
+from empirical.report.figures.momentum import curves as momentum_curves
+from empirical.report.figures.momentum import eta as momentum_eta
+from empirical.report.figures.momentum import tasks as momentum_tasks
+from empirical.report.render.blocks import (
     Block,
     Code,
     Details,
@@ -23,12 +22,12 @@ from empirical.report.blocks import (
     Term,
     Terms,
 )
-from empirical.report.figures import momentum_curves, momentum_eta, momentum_tasks
-from empirical.report.formulas import mathml
-from empirical.report.grids import Column, Grid
-from empirical.report.momentum_cells import tabled
+from empirical.report.render.formulas import mathml
 from empirical.report.results import Results
-from empirical.verdict import SEEDS
+from empirical.report.tables.grid import Column, Grid
+from empirical.report.tables.momentum import etas, language, learning, runs
+from empirical.report.tables.momentum.cells import tabled
+from empirical.results.attention_kinds import KINDS
 
 LEAD = (
     "Models that are equal in parameters, tokens, data order and first weights, and differ in "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from empirical.evidence import evidence_name
-from empirical.records import Record, cell_name
-from empirical.report.blocks import Block, Code, Details, Prose, Section, Table
 from empirical.report.commands import made_by
-from empirical.report.grids import Column, Grid
+from empirical.report.render.blocks import Block, Code, Details, Prose, Section, Table
 from empirical.report.results import Results
+from empirical.report.tables.grid import Column, Grid
+from empirical.results.control_results import evidence_name
+from empirical.results.record import Record, cell_name
 
 
 def _spent(results: Results, name: str) -> tuple[str, str]:

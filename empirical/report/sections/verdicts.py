@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from empirical.claims import MOMENTUM_CLAIMS, QUALIFIES
-from empirical.metrics import Number, Undefined
+from empirical.analysis.claims import MOMENTUM_CLAIMS, QUALIFIES
+from empirical.analysis.verdicts import (
+    CONTRADICTED,
+    OPEN,
+    SUPPORTED,
+    UNTESTED,
+    Against,
+    Status,
+    Verdict,
+)
+from empirical.metrics.similarity import Number, Undefined
 from empirical.report import names
-from empirical.report.blocks import Block, Card, Cards, Details, Missing, Prose, Section, Table
 from empirical.report.commands import with_controls
-from empirical.report.grids import Column, Grid, shown, with_interval
+from empirical.report.render.blocks import (
+    Block,
+    Card,
+    Cards,
+    Details,
+    Missing,
+    Prose,
+    Section,
+    Table,
+)
 from empirical.report.results import Results
-from empirical.verdict import CONTRADICTED, OPEN, SUPPORTED, UNTESTED, Against, Status, Verdict
+from empirical.report.tables.grid import Column, Grid, shown, with_interval
 
 MARKS: dict[Status, str] = {
     SUPPORTED: "yes", CONTRADICTED: "no", OPEN: "open", UNTESTED: "untested",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from empirical.report.blocks import Block, Missing, Plot, Prose, Section
 from empirical.report.commands import with_controls
-from empirical.report.figures import shares, weight_changes
+from empirical.report.figures import lambda_by_layer as shares
+from empirical.report.figures import weight_changes
+from empirical.report.render.blocks import Block, Missing, Plot, Prose, Section
 from empirical.report.results import Results
 
 

@@ -1,0 +1,181 @@
+"""B5 on real blocks: the MLP behind an attention, and what it reads with and without the context.
+
+The statement needs an MLP W_2 sigma(W_1 a + b_1) + b_2 that reads what attention has just added to.
+With a layer norm between the two, a stands for what the MLP reads, and the residual is added by
+itself, as the statement's remark says. Letters: d model width, p MLP width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualform.ops import TensorOps, TrackedOps
+from dualform.rounding import Tracked, rounded, unit_roundoff
+from empirical.identities import block_activations as meeting
+from empirical.identities.layer_capture import Passed, WholeBlock
+from empirical.models.architectures.adapters import ADAPTERS
+from empirical.models.decoder import LoadedModel
+
+_HERE = ("fc1", "fc2", "activation_fn")
+_GPT = ("mlp.c_fc", "mlp.c_proj", "mlp.act")
+_DENSE = ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act")
+_MLPS: Mapping[str, tuple[str, str, str]] = {
+    "xglm": _HERE,
+    "opt": _HERE,
+    "gpt2": _GPT,
+    "openai-gpt": _GPT,
+    "gpt_neo": _GPT,
+    "starcoder2": _GPT,
+    "bloom": ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.gelu_impl"),
+    "gpt_neox": _DENSE,
+    "falcon": _DENSE,
+}
+_GATED = (
+    "its MLP is gated, W_2 (sigma(W_g a) . W_1 a): two first matrices change by rank one, and the "
+    "statement has one"
+)
+_BESIDE = (
+    "its MLP reads what attention reads, beside it: what attention makes of the context never "
+    "enters the MLP of the same block"
+)
+ALONE = "the context is one token, which stands in front of the query without a context too"
+
+# Functions of one number in use as activations: all of them are x times something in [0, 1] (or
+# the positive part), their slope is at most 1.13 (that of GELU; SiLU 1.10), and each is computed
+# with an error of at most 8 u |x|: a relative error of 7 u in the argument of erf, tanh or a
+# sigmoid moves these by at most 3.5 u, they err by 4 u themselves, and two more steps follow.
+SLOPE, ULPS = 1.13, 8
+_KNOWN = frozenset(
+    {"GELUActivation", "GELU", "GELUTanh", "PytorchGELUTanh", "NewGELUActivation", "BloomGelu",
+     "FastGELUActivation", "QuickGELUActivation", "ReLU", "SiLU", "SiLUActivation"}
+)  # fmt: skip
+
+
+def activated(a: Tracked, function: Callable[[Tensor], Tensor]) -> Tracked:
+    """An activation: its slope times its operand's error, and its own."""
+    value = function(a.value)
+    own = ULPS * unit_roundoff(value) * a.value.double().abs()
+    return rounded(value, SLOPE * a.read() + own)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOps(TrackedOps):
+    """Error-tracking tensors with the activation of a real MLP."""
+
+    function: Callable[[Tensor], Tensor] = torch.relu
+
+    def activation(self, a: Tracked) -> Tracked:
+        """The activation."""
+        return activated(a, self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBlockOps(TensorOps):
+    """Plain tensors with the activation of a real MLP."""
+
+    function: Callable[[Tensor], Tensor] = torch.relu
+
+    def activation(self, a: Tensor) -> Tensor:
+        """The activation."""
+        return self.function(a)
+
+
+@dataclass(kw_only=True)
+class Glances:
+    """What MLPs had for the last two tokens, by layer and place: [2, d] or [2, p]."""
+
+    seen: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+
+    def of(self, layer: int, token: int = -1) -> Passed:
+        """One layer and token."""
+        read, hidden, active, gave = (
+            self.seen[layer, x][token, :, None] for x in ("read", "hidden", "active", "gave")
+        )
+        return Passed(read=read, hidden=hidden, active=active, gave=gave)
+
+
+def _follow(thing: Any, path: str) -> Any:
+    return reduce(getattr, path.split("."), thing)
+
+
+def _form(model: Any) -> str | None:
+    """Why the blocks of a decoder have another form than the statement; None where they have it."""
+    config, kind = model.config, model.config.model_type
+    beside = {
+        "gptj": True,
+        "phi": True,
+        "gpt_neox": getattr(config, "use_parallel_residual", False),
+        "falcon": getattr(config, "new_decoder_architecture", False)
+        or getattr(config, "parallel_attn", False),
+    }
+    if beside.get(kind):
+        return _BESIDE
+    return None if kind in _MLPS else _GATED
+
+
+class Mlps:
+    """The MLPs of a decoder, or the reason why they have another form."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model, self.reason = model, _form(model.model)
+        self.parts: list[tuple[Any, Any, Any]] = []
+        if self.reason is None:
+            kind = model.model.config.model_type
+            layers = _follow(model.model, ADAPTERS[kind].path[0])
+            self.parts = [tuple(_follow(x, p) for p in _MLPS[kind]) for x in layers]
+            strange = {type(act).__name__ for *_, act in self.parts} - _KNOWN
+            if strange:
+                names = ", ".join(sorted(strange))
+                self.reason = f"the rounding of its activation ({names}) has no bound here"
+
+    def watch(self) -> tuple[Glances, dict[Any, Any]]:
+        """What will be seen, and the hooks that see it."""
+        found, hooks = Glances(), dict[Any, Any]()
+        for i, parts in enumerate(self.parts):
+            for module, names in zip(parts, (("read", "hidden"), ("active", "gave")), strict=False):
+
+                def keep(_m: Any, args: Any, out: Tensor, i: int = i, names: Any = names) -> None:
+                    for name, x in zip(names, (args[0], out), strict=True):
+                        found.seen[i, name] = meeting.last(x, 2)
+
+                hooks[module] = keep
+        return found, hooks
+
+    def without(self, blocks: Sequence[Any], ids: Sequence[int]) -> Glances | None:
+        """What the MLPs read of `ids` alone; None where they have another form."""
+        if self.reason is not None:
+            return None
+        found, hooks = self.watch()
+        meeting.read(self.model, blocks, ids, hooks)
+        return found
+
+    def at(self, layer: int, seen: Glances, alone: Glances | None) -> WholeBlock | str:
+        """One layer for the statement, or the reason."""
+        if alone is None:
+            return self.reason or ALONE
+        first, second, act = self.parts[layer]
+        return WholeBlock(
+            first=_augmented(first),
+            second=_augmented(second),
+            activation=act,
+            within=seen.of(layer),
+            alone=alone.of(layer),
+            before=seen.of(layer, -2),
+        )
+
+
+def _augmented(module: Any) -> Tensor:
+    """[W b] of a linear map [out, in+1]; zeros where it has no bias."""
+    from transformers.pytorch_utils import Conv1D
+
+    weight: Tensor = module.weight.detach()
+    weight = weight.mT if isinstance(module, Conv1D) else weight
+    bias = module.bias
+    column = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
+    return torch.cat([weight, column[:, None]], 1)

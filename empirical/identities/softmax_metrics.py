@@ -1,0 +1,84 @@
+"""lambda, and how far softmax attention is from the relaxed attention: metrics, no checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from empirical.identities import softmax_mixture as softmax_split
+from empirical.identities.capture_layers import each_layer
+from empirical.identities.layer_capture import LayerCapture, keys_and_values
+from empirical.metrics.similarity import Number, Undefined
+from empirical.models.decoder import LoadedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxShare:
+    """Metrics, no checks, of one head at the last token.
+
+    `demonstrations` is lambda, the share of softmax mass on the context, which is what softmax
+    takes away from the zero-shot term. `relaxation` is |V K^T q - F| / |F| for softmax attention F
+    and unscaled q, and `cosine` that of V K^T q and F.
+    """
+
+    layer: int
+    head: int
+    demonstrations: float
+    relaxation: Number
+    cosine: Number
+
+
+def scores(at: LayerCapture) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores [H,1,T] as softmax sees them, those without cap and bias, and V [H,h,T].
+
+    Over the tokens that the last one sees, in the capture's dtype.
+    """
+    seen = slice(at.first, at.tokens.shape[1])
+    k, v = keys_and_values(at, seen)
+    bias = None if at.bias is None else at.bias[:, seen]
+    plain = softmax_split.scores(at.q, k, at.scaling, None, None)
+    if at.softcap is None and bias is None:
+        return plain, plain, v
+    return softmax_split.scores(at.q, k, at.scaling, at.softcap, bias), plain, v
+
+
+def softmax_shares(
+    model: LoadedModel, context_ids: Sequence[int], query_ids: Sequence[int]
+) -> list[SoftmaxShare]:
+    """lambda and the size of the softmax relaxation per layer and head, from float64 copies.
+
+    Raises:
+        UserError: as `capture_layers`.
+    """
+    found = each_layer(model, context_ids, query_ids, dtype=torch.float64)
+    return [share for layer, at in enumerate(found) for share in shares_of(at, layer)]
+
+
+def shares_of(at: LayerCapture, layer: int) -> list[SoftmaxShare]:
+    """The metrics of every head of one captured layer, computed in float64."""
+    return list(_shares(at, layer))
+
+
+def _shares(at: LayerCapture, layer: int) -> Iterator[SoftmaxShare]:
+    s, plain, v = (x.double() for x in scores(at))
+    n = at.shown.stop - at.shown.start
+    weights = torch.softmax(s, -1)
+    exact = (v @ weights.mT)[..., 0]
+    relaxed = (v @ (plain * (1 / at.scaling)).mT)[..., 0]
+    for head in range(exact.shape[0]):
+        yield _share(layer, head, float(weights[head, 0, :n].sum()), exact[head], relaxed[head])
+
+
+def _share(layer: int, head: int, mass: float, f: Tensor, r: Tensor) -> SoftmaxShare:
+    size, other = float(f.norm()), float(r.norm())
+    zero = Undefined("the attention output is zero")
+    return SoftmaxShare(
+        layer=layer,
+        head=head,
+        demonstrations=mass,
+        relaxation=zero if size == 0 else float((r - f).norm()) / size,
+        cosine=zero if size * other == 0 else float(f @ r) / size / other,
+    )

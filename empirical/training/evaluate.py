@@ -1,0 +1,157 @@
+"""What a GPT that we train learned: in-context answers under re-assigned label words.
+
+`python -m empirical.training.evaluate [--model DIR] [--data DIR] --out FILE [--seed S]`. Label
+words are re-assigned at random, so that zero-shot answers can only be at chance; in-context answers
+must be read from k demonstrations. Every draw comes from the seed. Rows are generated (training
+draws come from other streams), or those of a folder: evaluation rows, and as demonstrations the
+training rows that the reader's training leaves out (`reader_episodes.kept_apart`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from empirical.core import provenance
+from empirical.data.paper_tasks import (
+    TASKS,
+    FolderSource,
+    GeneratedSource,
+    Row,
+    Task,
+    evaluation,
+    shuffled,
+)
+from empirical.data.prompts import label_tokens, pack, query
+from empirical.inference.settings import in_context, zero_shot
+from empirical.metrics import similarity as metrics
+from empirical.metrics.similarity import Proportion
+from empirical.models.loading import LoadedModel, load
+from empirical.training.episodes import LABEL_WORDS
+from empirical.training.reader_episodes import HELD_OUT, kept_apart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reassigned:
+    """Accuracy (percent, with Wilson interval) of one task under re-assigned label words.
+
+    `assignments` holds the zero-shot accuracy under each draw of words, whose spread is wider than
+    that of examples alone: a model prefers some words.
+    """
+
+    task: str
+    classes: int
+    k: int
+    zero_shot: Proportion
+    in_context: Proportion
+    assignments: tuple[float, ...]
+
+
+def reassigned(task: Task, generator: np.random.Generator) -> Task:
+    """The task with label words drawn without replacement from all sixteen."""
+    drawn = generator.permutation(len(LABEL_WORDS))[: len(task.labels)]
+    return replace(task, labels=tuple(LABEL_WORDS[int(i)] for i in drawn))
+
+
+def held_out_rows(task: Task, n: int, seed: int, data: Path | None) -> tuple[list[Row], list[Row]]:
+    """Rows to show and at most `n` rows to ask, none of which was trained on."""
+    if data is None:
+        source = GeneratedSource(seed=seed, evaluation_rows=n)
+        return source.rows(task, "train"), source.rows(task, "evaluation")
+    folder = FolderSource(path=data)
+    train = folder.rows(task, "train")
+    if task.name not in HELD_OUT:
+        apart = kept_apart(folder, task, train)
+        train = [train[i] for i in sorted(apart)]
+    return train, evaluation(folder.rows(task, "evaluation"), n)
+
+
+def evaluate_task(
+    model: LoadedModel,
+    task: Task,
+    k: int,
+    n: int,
+    assignments: int,
+    seed: int,
+    data: Path | None = None,
+) -> Reassigned:
+    """`n` held-out examples in all, spread over `assignments` draws of label words and of the
+    k demonstrations.
+
+    Raises:
+        ValueError: when `n` is not a multiple of `assignments`.
+    """
+    if n % assignments:
+        raise ValueError(f"expected n to be a multiple of {assignments}, got {n}")
+    train, rows = held_out_rows(task, n, seed, data)
+    right: dict[str, list[bool]] = {"zsl": [], "icl": []}
+    each = []
+    generator = np.random.default_rng((seed, list(TASKS).index(task.name)))
+    for i in range(assignments):
+        named = reassigned(task, generator)
+        labels = label_tokens(model.encoder, named)
+        shown = [query(model.encoder, named, r) for r in shuffled(train, i)[:k]]
+        queries = [query(model.encoder, named, r) for r in rows[i::assignments]]
+        packed = pack(shown, queries, labels, model.encoder, model.max_length, "strict")
+        zsl = zero_shot(model, queries, labels, named.labels, record=False)
+        icl = in_context(model, queries, labels, named.labels, packed.context, record=False)
+        each.append(100 * float((zsl.predictions == zsl.labels).mean()))
+        right["zsl"] += (zsl.predictions == zsl.labels).tolist()
+        right["icl"] += (icl.predictions == icl.labels).tolist()
+    found = {name: metrics.accuracy(np.array(x)) for name, x in right.items()}
+    if not all(isinstance(x, Proportion) for x in found.values()):
+        raise ValueError("expected at least one evaluation example, got none")
+    return Reassigned(
+        task=task.name, classes=len(task.labels), k=k,
+        assignments=tuple(each),
+        zero_shot=found["zsl"], in_context=found["icl"],  # type: ignore[arg-type] # checked above
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--k", type=int, default=16)
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--assignments", type=int, default=50)
+    options = parser.parse_args()
+    model = load(options.model)
+    named = "" if options.model == "embedded" else f" --model {Path(options.model).name}"
+    named += "" if options.data is None else f" --data {options.data.name}"
+    rows = []
+    for task in TASKS.values():
+        row = evaluate_task(
+            model, task, options.k, options.examples, options.assignments, options.seed,
+            options.data,
+        )  # fmt: skip
+        rows.append(row)
+        print(f"{row.task}: chance {100 / row.classes:.1f}, zero-shot {row.zero_shot.value:.1f}, "
+              f"in-context {row.in_context.value:.1f}", flush=True)  # fmt: skip
+    out = {
+        "command": f"python -m empirical.training.evaluate{named} --seed {options.seed} "
+        f"--k {options.k} --examples {options.examples} --assignments {options.assignments}",
+        "weights_sha256": provenance.weights_sha256(model.model),
+        "versions": provenance.versions(),
+        "label_words": "re-assigned at random",
+        "chance": float(np.mean([100 / r.classes for r in rows])),
+        "zero_shot_mean": float(np.mean([r.zero_shot.value for r in rows])),
+        "in_context_mean": float(np.mean([r.in_context.value for r in rows])),
+        "tasks": [asdict(r) for r in rows],
+    }
+    temporary = options.out.with_suffix(".tmp")
+    temporary.write_text(json.dumps(out, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, options.out)
+    print(f"mean: zero-shot {out['zero_shot_mean']:.1f}, in-context {out['in_context_mean']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
