@@ -20,7 +20,7 @@ import torch
 from empirical.data.paper_tasks import FolderSource, get_task
 from empirical.inference.settings import Reading, parts
 from empirical.models.loading import load
-from empirical.study.run_cell import StudySettings, prepare
+from empirical.study.preparation import StudySettings, prepare
 
 
 def plain(model, context, query, labels):

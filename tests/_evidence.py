@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results import control_results as files
 from empirical.results import record as records
 from empirical.results.control_catalogue import CONTROLS

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from empirical.core.undefined import Undefined
 from empirical.metrics.accumulate import kendall_measurements, measure
 from empirical.metrics.kendall import measure_kendall
-from empirical.metrics.similarity import Undefined
 from empirical.results.record import Provenance, Record
 
 

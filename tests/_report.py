@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from empirical.analysis.published import TASKS
+from empirical.core.undefined import Undefined
 from empirical.metrics.delta_w import Head, Moved, Tokens, measured, rotations
 from empirical.metrics.delta_w_tables import Heads, finding
 from empirical.metrics.series import RANKS, SIMILARITIES
-from empirical.metrics.similarity import Undefined
 from empirical.results import calibration as files
 from empirical.results import control_results as evidence
 from empirical.results import record as records

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from typer.testing import CliRunner, Result
 
-from empirical.cli.study import app
+from empirical.cli import app
 from tests._tiny import tiny, tokenizer
 
 ROWS = 14

@@ -16,8 +16,9 @@ from empirical.calibration.bounds import cosine_bound, gamma, mass_gap, tau_boun
 from empirical.calibration.known import KNOWN, judged
 from empirical.calibration.linear import LinearModel, linear_model, stepped
 from empirical.calibration.steps import linear_loss_steps
+from empirical.core.undefined import Undefined
 from empirical.metrics.kendall import example_masses
-from empirical.metrics.similarity import Undefined, cosines, similarity
+from empirical.metrics.similarity import cosines, similarity
 from proofs.statements.construction import CONSTRUCTION
 
 STREAM = {name: i for i, name in enumerate(KNOWN)}

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from empirical.calibration.bounds import gamma
+from empirical.core.undefined import Undefined
 from empirical.inference.settings import Part
 from empirical.metrics import similarity as metrics
 from empirical.metrics.dose import (
@@ -22,7 +23,6 @@ from empirical.metrics.dose import (
 )
 from empirical.metrics.mixing import mixed, mixed_answers, mixed_scores
 from empirical.metrics.null_bands import null_bands, unrelated
-from empirical.metrics.similarity import Undefined
 
 N, LAYERS, HEADS, WIDTH = 60, 2, 2, 24
 LENGTHS = (3, 5, 4, 6, 2, 7)

@@ -11,7 +11,7 @@ from empirical.calibration import __main__ as command
 from empirical.calibration import run, run_calibration
 from empirical.core.errors import Refused, UserError
 from empirical.core.progress import SILENT
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results import calibration as files
 from empirical.results.calibration import Calibration, Case, Check, Source
 

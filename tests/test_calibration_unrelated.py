@@ -13,9 +13,10 @@ from empirical.calibration.bounds import gamma
 from empirical.calibration.linear import Weights
 from empirical.calibration.reading import read
 from empirical.calibration.steps import unrelated_steps
+from empirical.core.undefined import Undefined
 from empirical.metrics import null_bands as null
 from empirical.metrics.null_bands import band_of, null_band, turned
-from empirical.metrics.similarity import Undefined, cosines
+from empirical.metrics.similarity import cosines
 
 FEW = 39  # draws of a band here: (39 + 1) 0.025 = 1
 

@@ -9,13 +9,13 @@ import torch
 
 from empirical.core.errors import UserError
 from empirical.core.json_files import plain
+from empirical.core.undefined import Undefined
 from empirical.data.paper_tasks import TASKS, FolderSource
 from empirical.identities.trained_weights import ONE_EXAMPLE
-from empirical.metrics.similarity import Undefined
 from empirical.results import identity_checks as check_files
+from empirical.results.identity_checks import Checks
 from empirical.results.layer_check import LayerCheck, NotApplicable
 from empirical.study.check_identities import (
-    Checks,
     all_statements,
     check_request,
     left_out,
@@ -23,7 +23,7 @@ from empirical.study.check_identities import (
     run_checks,
     worst,
 )
-from empirical.study.run_cell import Prepared, StudySettings, prepare
+from empirical.study.preparation import Prepared, StudySettings, prepare
 from tests._study import save_data
 from tests._tiny import LoadedModel, tiny
 

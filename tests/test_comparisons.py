@@ -11,8 +11,8 @@ import pytest
 from empirical.analysis import comparisons
 from empirical.analysis.claims import CLAIMS, GAINS, QUALIFIES, RECALLS
 from empirical.core.errors import UserError
+from empirical.core.undefined import Undefined
 from empirical.metrics.series import RANKS, SIMILARITIES
-from empirical.metrics.similarity import Undefined
 from empirical.results import control_results as evidence
 from empirical.results.control_catalogue import CONTROLS
 from empirical.results.control_results import BASE, Finding

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from empirical.core.errors import UserError
+from empirical.core.undefined import Undefined
 from empirical.metrics.series import RANKS, SIMILARITIES
-from empirical.metrics.similarity import Undefined
 from empirical.results import control_results as evidence
 from empirical.results import record as records
 from empirical.results.control_catalogue import CONTROLS, chosen_controls

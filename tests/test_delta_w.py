@@ -17,6 +17,7 @@ import scipy.linalg
 import torch
 
 from empirical.core.errors import UserError
+from empirical.core.undefined import Undefined
 from empirical.metrics import delta_w as module
 from empirical.metrics.delta_w import (
     LIKENESS,
@@ -43,7 +44,7 @@ from empirical.metrics.delta_w import (
     zero_shot_weights,
 )
 from empirical.metrics.delta_w_tables import NAMES, NO_DRAWS, SERIES, Heads, finding
-from empirical.metrics.similarity import Array, Undefined
+from empirical.metrics.similarity import Array
 from empirical.results import control_results as evidence
 from tests._records import provenance
 

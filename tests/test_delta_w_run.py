@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from empirical.core.errors import UserError
+from empirical.core.undefined import Undefined
 from empirical.data.paper_tasks import TASKS, FolderSource
 from empirical.identities import block_activations as meeting
 from empirical.identities.capture_layers import each_layer
@@ -26,7 +27,7 @@ from empirical.inference.finetune import DivergedError, finetuned
 from empirical.inference.settings import training_examples
 from empirical.metrics.delta_w import UNMOVED, UNSEEN, Tokens, attention, mass
 from empirical.metrics.delta_w_tables import LIKENESS, NAMES
-from empirical.metrics.similarity import Array, Undefined
+from empirical.metrics.similarity import Array
 from empirical.models.architectures import qk_norm as norms
 from empirical.models.decoder import LoadedModel, default_dtype_of
 from empirical.results import control_results as evidence
@@ -43,7 +44,7 @@ from empirical.study.controls.weight_changes import (
     moved,
     weights,
 )
-from empirical.study.run_cell import Prepared, StudySettings, prepare
+from empirical.study.preparation import Prepared, StudySettings, prepare
 from tests import _tiny
 from tests._records import provenance
 from tests._study import save_data

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from empirical.cli.terminal_tables import EVERY, TerminalReporter
 from empirical.core.progress import SILENT
+from empirical.core.terminal import EVERY, TerminalReporter
 
 
 def reporter(terminal: bool, clock=lambda: 0.0):

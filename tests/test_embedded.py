@@ -9,15 +9,16 @@ import pytest
 import torch
 from scipy import stats
 
-from empirical.core import provenance
-from empirical.data.paper_tasks import TASKS, GeneratedSource
+from empirical.data.paper_tasks import LABEL_WORDS, TASKS, GeneratedSource
 from empirical.data.prompts import label_tokens, query
 from empirical.data.synthetic import HOME, LEXICON, OUTDOORS, Shape, generate_rows, habitual_label
+from empirical.models import digest
 from empirical.models.loading import EMBEDDED, TokenizerEncoder, load, read_tokenizer
+from empirical.models.tokenizer import BOS, EOS, IGNORED
 from empirical.training import embedded as train_embedded
 from empirical.training import episodes
 from empirical.training.embedded import Recipe, train, training_forward
-from empirical.training.episodes import BOS, EOS, FULL, IGNORED, LABEL_WORDS, Episodes, Stage
+from empirical.training.episodes import FULL, Episodes, Stage
 
 
 def encoder() -> TokenizerEncoder:
@@ -157,7 +158,7 @@ def test_the_folder_is_small_and_holds_no_pickle() -> None:
 
 def test_the_evaluation_is_of_these_weights_and_meets_its_targets() -> None:
     found = json.loads((EMBEDDED / "evaluation.json").read_text(encoding="utf-8"))
-    assert found["weights_sha256"] == provenance.weights_sha256(load("embedded").model)
+    assert found["weights_sha256"] == digest.weights_sha256(load("embedded").model)
     assert [t["task"] for t in found["tasks"]] == list(TASKS)
     assert all(t["in_context"]["denominator"] >= 500 and t["k"] == 16 for t in found["tasks"])
     assert found["in_context_mean"] >= 80

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results import control_results as evidence
 from empirical.results.control_results import Evidence, Finding, Series
 from tests._records import provenance

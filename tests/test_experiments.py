@@ -17,15 +17,9 @@ from empirical.metrics.accumulate import ALL, Tally
 from empirical.metrics.kendall import measure_kendall
 from empirical.models.decoder import LoadedModel, default_dtype_of
 from empirical.study import run_cell as experiments
-from empirical.study.run_cell import (
-    Prepared,
-    Stores,
-    StudySettings,
-    prepare,
-    run_prepared,
-    run_task,
-    select_rate,
-)
+from empirical.study.preparation import Prepared, StudySettings, prepare
+from empirical.study.rate_selection import select_rate
+from empirical.study.run_cell import Stores, run_prepared, run_task
 from tests._study import save_data
 from tests._tiny import tiny
 

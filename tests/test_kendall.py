@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from empirical.core.undefined import Undefined
 from empirical.metrics import kendall
 from empirical.metrics import similarity as metrics
-from empirical.metrics.similarity import Undefined
 
 
 def rng(seed=0):

@@ -28,9 +28,10 @@ from empirical.identities.mlp import Mlps
 from empirical.models.architectures import KNOWN, Block, blocks_of
 from empirical.models.architectures import qk_norm as norms
 from empirical.models.decoder import LoadedModel, wrap
+from empirical.results.identity_checks import Checks
 from empirical.results.layer_check import CheckRefused, require
-from empirical.study.check_identities import Checks, all_statements, run_checks
-from empirical.study.run_cell import Prepared, StudySettings, prepare
+from empirical.study.check_identities import all_statements, run_checks
+from empirical.study.preparation import Prepared, StudySettings, prepare
 from tests._study import save_data
 from tests._tiny import tokenizer
 

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from empirical.core.undefined import Undefined
 from empirical.metrics import accumulate as measure
 from empirical.metrics import kendall
 from empirical.metrics import similarity as metrics
-from empirical.metrics.similarity import Interval, Proportion, Similarity, Undefined
+from empirical.metrics.similarity import Interval, Proportion, Similarity
 from tests import _metric_twins as twins
 
 # Both sides work in float64 on sums of at most some hundred terms of size 1: rounding stays below

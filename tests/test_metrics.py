@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from empirical.core.undefined import Undefined
 from empirical.metrics import similarity as metrics
-from empirical.metrics.similarity import Interval, Proportion, Undefined
+from empirical.metrics.similarity import Interval, Proportion
 
 
 def rng(seed=0):

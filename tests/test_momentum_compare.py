@@ -17,7 +17,7 @@ from empirical.analysis.momentum.tables import ITSELF, NO_PLAIN
 from empirical.analysis.momentum.task_means import OTHER_SEEDS, STREAM, mean_of_tasks
 from empirical.analysis.ratio_estimators import RESAMPLES
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Scores
 from tests._momentum import LENGTH, PLAIN, World, equal, layers, sweep, trained

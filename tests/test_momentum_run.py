@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from empirical.cli import study as cli
+from empirical.cli import momentum as cli
 from empirical.core.errors import UserError
 from empirical.data.synthetic import LEXICON
 from empirical.momentum import adapt, run, scales

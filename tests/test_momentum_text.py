@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from empirical.core.errors import UserError
+from empirical.models.tokenizer import BOS, EOS
 from empirical.momentum.corpus import (
     CHOOSING,
     GENERATED,
@@ -20,7 +21,6 @@ from empirical.momentum.corpus import (
     read_books,
     windows,
 )
-from empirical.training.episodes import BOS, EOS
 from tests._momentum_books import BOOKS, TINY, book, made_windows, save_books
 
 

@@ -22,8 +22,9 @@ from torch.multiprocessing.spawn import start_processes
 from transformers import TrainingArguments
 from transformers.utils import logging
 
+from empirical.cli.train_momentum import main
 from empirical.core.errors import UserError
-from empirical.core.provenance import weights_sha256 as whole_sha256
+from empirical.models.digest import weights_sha256 as whole_sha256
 from empirical.momentum import adapt
 from empirical.momentum.corpus import Ids, Windows
 from empirical.momentum.perplexity import losses, unigram_loss
@@ -34,7 +35,6 @@ from empirical.momentum.train import (
     arguments,
     config_of,
     initial,
-    main,
     order,
     order_sha256,
     train,

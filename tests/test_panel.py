@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from empirical.core.undefined import Undefined
 from empirical.inference.settings import Part
 from empirical.metrics import similarity as metrics
 from empirical.metrics.series import RANKS, SIMILARITIES, Panel, ranks_of, to_series
-from empirical.metrics.similarity import Undefined
 from tests import _metric_twins as twins
 
 N, L, H, D, T = 7, 3, 2, 5, 6

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from empirical.cli import study as cli
+from empirical.cli import proofs as cli
 from proofs.derivations import DERIVATIONS
 from proofs.statements import EVERYTHING, by_id
 from proofs.steps import Direct

@@ -8,20 +8,21 @@ import pytest
 import torch
 
 from empirical.core import provenance
+from empirical.core.undefined import Undefined
 from empirical.metrics.accumulate import measure
-from empirical.metrics.similarity import Undefined
+from empirical.models import digest
 from tests._records import Outcome
 from tests._tiny import tiny
 
 
 def test_the_hash_of_weights_sees_every_bit_and_the_dtype():
     one, two = tiny(torch.float32).model, tiny(torch.float32).model
-    before = provenance.weights_sha256(one)
-    assert before == provenance.weights_sha256(two)
+    before = digest.weights_sha256(one)
+    assert before == digest.weights_sha256(two)
     with torch.no_grad():
         two.model.layers[1].self_attn.v_proj.bias[0] += 1e-3
-    assert provenance.weights_sha256(two) != before
-    assert provenance.weights_sha256(one.to(torch.bfloat16)) != before
+    assert digest.weights_sha256(two) != before
+    assert digest.weights_sha256(one.to(torch.bfloat16)) != before
 
 
 def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):

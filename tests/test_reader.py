@@ -12,7 +12,7 @@ from empirical.core.errors import UserError
 from empirical.data.paper_tasks import TASKS, FolderSource
 from empirical.data.prompts import query
 from empirical.data.task_file import load_task
-from empirical.training.episodes import BOS, EOS, IGNORED
+from empirical.models.tokenizer import BOS, EOS, IGNORED
 from empirical.training.reader import (
     COPIES,
     EXIT,

@@ -15,7 +15,7 @@ from empirical.data.prompts import label_tokens, pack, query
 from empirical.models.decoder import TokenizerEncoder
 from empirical.models.loading import read_tokenizer
 from empirical.models.xglm import Geometry, random_xglm
-from empirical.study.run_cell import StudySettings, prepare
+from empirical.study.preparation import StudySettings, prepare
 
 SHARED = Path(os.environ.get("DUALFORM_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 DATA, BPE = SHARED / "data", SHARED / "reference" / "gpt2-bpe"

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results import record as records
 from empirical.results.record import Measurement
 from tests._records import record

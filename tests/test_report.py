@@ -21,7 +21,7 @@ from empirical.analysis.published_verdicts import readings
 from empirical.analysis.verdicts import verdicts as judge_all
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, write_text
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.report import names, write_report
 from empirical.report.analysis import analyse
 from empirical.report.commands import merged

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 
 from empirical.analysis.claims import CONTEXTS, FINETUNING, MODELS
 from empirical.analysis.comparisons import compare
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.report.figures import attention, dose, orders, per_layer, rates, weight_changes
 from empirical.report.figures import heatmap as heat
 from empirical.report.figures import lambda_by_layer as shares

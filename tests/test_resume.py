@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from empirical.identities.applicability import NO_SITE
 from empirical.results import identity_checks as check_files
 from empirical.results import record as records
 from empirical.results import reuse as resume
@@ -72,12 +73,12 @@ def checks() -> CheckProvenance:
 @pytest.mark.parametrize("name", [n for n in check_files.INPUTS if n != "model"])
 def test_one_other_input_is_enough_to_check_again(tmp_path, name: str) -> None:
     from empirical.identities.check_layers import LayerCheck
-    from empirical.study.check_identities import Checks
+    from empirical.results.identity_checks import Checks
 
     one = LayerCheck(statement="s", layer=0, head=0, worst_ratio=0.5, near_miss_ratio=9.0,
                      nontrivial=True, finite=True)  # fmt: skip
     done = Checks(checks=(one,), shares=(), queries=1, refusal=None)
-    value = check_files.document(done, "mr", checks())
+    value = check_files.document(done, "mr", checks(), NO_SITE)
     check_files.write(value, tmp_path)
     assert check_files.find(tmp_path, "mr", checks()).value == value
     found = check_files.find(tmp_path, "mr", changed(checks(), name))  # type: ignore[arg-type] # the same type

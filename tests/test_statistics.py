@@ -26,8 +26,8 @@ from empirical.analysis.intervals import (
 )
 from empirical.analysis.ratio_estimators import RESAMPLES, mean_of, quotients_of, resampled
 from empirical.core.json_files import plain
+from empirical.core.undefined import Undefined
 from empirical.metrics.dose import equivalent
-from empirical.metrics.similarity import Undefined
 
 FILE = Path(__file__).parents[1] / "docs" / "results" / "coverage" / "coverage.json"
 EPS = float(np.finfo(np.float64).eps)

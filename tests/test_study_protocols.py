@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from empirical.core import provenance
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results import record as records
+from empirical.study import rate_selection
 from empirical.study import run_cell as experiments
 from empirical.study.rate_trials import Trials
 from tests._study import dualform, error_line
@@ -83,7 +84,7 @@ def test_a_run_killed_in_the_middle_of_a_cell_repeats_no_batch_and_no_trial(
 ) -> None:
     args = (*ARGS, "--model", model, "--data", data, "--rates", "0.01,0.1,0.5")
     assert dualform(*args, "--out", tmp_path / "whole").exit_code == 0
-    honest, tried = experiments.fine_tuned, []
+    honest, tried = rate_selection.fine_tuned, []
 
     def stopping(model_, queries, labels, words, shown, rate, *more, **extra):
         if rate == 0.5 and len(tried) == 2:
@@ -92,7 +93,7 @@ def test_a_run_killed_in_the_middle_of_a_cell_repeats_no_batch_and_no_trial(
         tried.append(rate)
         return honest(model_, queries, labels, words, shown, rate, *more, **extra)
 
-    monkeypatch.setattr(experiments, "fine_tuned", stopping)
+    monkeypatch.setattr(rate_selection, "fine_tuned", stopping)
     out = tmp_path / "o"
     line = error_line(dualform(*args, "--out", out), 130)
     assert line == "stopped; the same command goes on where it was"

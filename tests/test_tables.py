@@ -13,7 +13,7 @@ from rich.console import Console
 
 from empirical.analysis.published import TASKS
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.report.tables import records as tables
 from empirical.results.record import Measurement
 from tests._records import record

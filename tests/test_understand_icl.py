@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from empirical.core.errors import UserError
+from empirical.core.undefined import Undefined
 from empirical.metrics import kendall
 from empirical.metrics import similarity as metrics
-from empirical.metrics.similarity import Undefined
 from empirical.study.released_format import (
     CapturedExample,
     task_folder,

@@ -29,7 +29,7 @@ from empirical.analysis.verdicts import (
     verdict,
     verdicts,
 )
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results import calibration as files
 from empirical.results.attention_kinds import Layer
 from empirical.results.control_results import BASE

@@ -25,7 +25,7 @@ from empirical.analysis.example_values import (
 from empirical.analysis.intervals import Estimate, dose_of, estimates, nothing
 from empirical.analysis.ratio_estimators import Quotients
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.results.control_catalogue import CONTROLS, NO_POSITIONS
 from empirical.results.control_results import BASE, Evidence
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from empirical.analysis.claims import BASE_RATE, GAINS, RECALLS
 from empirical.analysis.ratio_estimators import Quotients, mean_of, quotients_of
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Array, Undefined
+from empirical.core.undefined import Undefined
+from empirical.metrics.similarity import Array
 from empirical.results.control_results import Finding
 
 Mask = NDArray[np.bool_]

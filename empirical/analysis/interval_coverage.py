@@ -30,7 +30,8 @@ from empirical.analysis.intervals import (
 )
 from empirical.analysis.ratio_estimators import BATCH, RESAMPLES, Quotients, mean_of, quotients_of
 from empirical.core.json_files import dumps, write_text
-from empirical.metrics.similarity import Array, Number, Undefined
+from empirical.core.undefined import Number, Undefined
+from empirical.metrics.similarity import Array
 
 Shape = Literal["normal", "bounded", "excess"]
 Ends = list[tuple[Number, Number]]

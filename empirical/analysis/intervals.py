@@ -25,8 +25,9 @@ from empirical.analysis.ratio_estimators import (
     seed_mean,
     seed_values,
 )
+from empirical.core.undefined import Number, Undefined
 from empirical.metrics.dose import equivalent
-from empirical.metrics.similarity import Array, Number, Undefined, proportion
+from empirical.metrics.similarity import Array, proportion
 
 LEVEL = 0.95
 LOST = 0.05  # of resamples may be without a value

@@ -15,7 +15,7 @@ from typing import Literal
 from empirical.analysis.claims import CLAIMS, GAINS, MOMENTUM, Claim
 from empirical.analysis.comparisons import Compared, Comparison, Ground
 from empirical.analysis.intervals import Estimate, adjusted, mean_over_tasks
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.results import calibration as files
 
 Status = Literal[

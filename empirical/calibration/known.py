@@ -17,7 +17,8 @@ from empirical.calibration import bounds, construct, tracked
 from empirical.calibration.linear import LinearModel, linear_model
 from empirical.calibration.reading import Read, answers, read, recall, similarities
 from empirical.calibration.steps import descended, linear_loss_steps, regression_steps
-from empirical.metrics.similarity import Array, Number, Similarity, Undefined, cosines
+from empirical.core.undefined import Number, Undefined
+from empirical.metrics.similarity import Array, Similarity, cosines
 from empirical.results.calibration import Case, Check
 
 INPUTS, OUTPUTS, SHOWN, ASKED = 6, 4, 24, 64

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from empirical.calibration.construct import Prompted
 from empirical.calibration.linear import LABELS, WORDS, LinearModel, stepped
+from empirical.core.undefined import Number, Undefined
 from empirical.inference.attention import Run
 from empirical.inference.forward import states
 from empirical.inference.recorder import QueryLog
@@ -21,7 +22,7 @@ from empirical.inference.settings import Part, Reading, parts
 from empirical.metrics.accumulate import Tally
 from empirical.metrics.dose import Captures
 from empirical.metrics.kendall import attended, demonstration_tokens, example_kendall, token_kendall
-from empirical.metrics.similarity import Array, Mask, Number, Similarity, Undefined, rec2ftp
+from empirical.metrics.similarity import Array, Mask, Similarity, rec2ftp
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,9 +17,9 @@ from empirical.calibration.trained_case import EPISODES, against_descent
 from empirical.core import provenance
 from empirical.core.errors import Refused, UserError
 from empirical.core.progress import Reporter
+from empirical.core.undefined import Undefined
 from empirical.metrics.dose import DOSES, Captures, as_tables, curves
 from empirical.metrics.null_bands import DRAWS, Band, null_bands
-from empirical.metrics.similarity import Undefined
 from empirical.results import calibration as files
 from empirical.results.calibration import Calibration, Case, Check, Source
 

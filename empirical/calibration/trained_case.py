@@ -18,9 +18,9 @@ from empirical.calibration.steps import descended, regression_steps
 from empirical.calibration.trained import INPUTS, OUTPUTS, SHOWN, STEPS, Trained, train
 from empirical.calibration.unrelated import Values, measured
 from empirical.core.progress import Advance, ignore
+from empirical.core.undefined import Number, Undefined
 from empirical.metrics.dose import FROM_STATES
 from empirical.metrics.null_bands import turned_readings
-from empirical.metrics.similarity import Number, Undefined
 from empirical.results.calibration import Case, Check
 
 EPISODES, ASKED, DRAWS = 4, 64, 999

@@ -19,9 +19,10 @@ from empirical.calibration.linear import linear_model
 from empirical.calibration.reading import Read, finetuned, read, recall, similarities
 from empirical.calibration.steps import descended, regression_steps, unrelated_steps
 from empirical.core.progress import Advance, ignore
+from empirical.core.undefined import Number, Undefined
 from empirical.metrics.dose import FROM_STATES, METRICS
 from empirical.metrics.null_bands import DRAWS, LEVEL, Band, band_of, turned_readings
-from empirical.metrics.similarity import Number, Undefined, sim_aou
+from empirical.metrics.similarity import sim_aou
 from empirical.results.calibration import Case, Check
 
 JUDGED = 20  # readings, beside those of the band

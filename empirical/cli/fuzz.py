@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from empirical.cli import options
-from empirical.cli.study import OneLine
+from empirical.cli.app import OneLine
 from empirical.core.errors import Refused, UserError
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def fuzz(
     import torch
     from rich.console import Console
 
-    from empirical.cli.terminal_tables import TerminalReporter
     from empirical.core.json_files import dumps, write_text
+    from empirical.core.terminal import TerminalReporter
     from empirical.verification.fuzz.run import Request, run
 
     if device not in ("cpu", "cuda"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 
 
 def plain(value: Any) -> Any:

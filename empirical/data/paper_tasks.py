@@ -149,3 +149,6 @@ def evaluation(rows: Sequence[Row], limit: int | None = EVALUATION_LIMIT) -> lis
     if limit is not None and limit < 1:
         raise UserError(f"expected a limit of at least 1, got {limit}; choose another limit")
     return shuffled(rows, EVALUATION_SEED)[:limit]
+
+
+LABEL_WORDS = sorted({label for task in TASKS.values() for label in task.labels})

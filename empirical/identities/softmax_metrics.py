@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from empirical.core.undefined import Undefined
 from empirical.identities import softmax_mixture as softmax_split
 from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, keys_and_values
-from empirical.metrics.similarity import Number, Undefined
 from empirical.models.decoder import LoadedModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftmaxShare:
-    """Metrics, no checks, of one head at the last token.
-
-    `demonstrations` is lambda, the share of softmax mass on the context, which is what softmax
-    takes away from the zero-shot term. `relaxation` is |V K^T q - F| / |F| for softmax attention F
-    and unscaled q, and `cosine` that of V K^T q and F.
-    """
-
-    layer: int
-    head: int
-    demonstrations: float
-    relaxation: Number
-    cosine: Number
+from empirical.results.layer_check import SoftmaxShare
 
 
 def scores(at: LayerCapture) -> tuple[Tensor, Tensor, Tensor]:

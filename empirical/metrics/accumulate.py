@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from empirical.core.undefined import Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.kendall import Kendall
-from empirical.metrics.similarity import Interval, Proportion, Similarity, Undefined
+from empirical.metrics.similarity import Interval, Proportion, Similarity
 from empirical.results.record import Measurement
 
 METRICS = frozenset(

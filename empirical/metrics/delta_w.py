@@ -16,7 +16,8 @@ import numpy as np
 from scipy import special, stats
 
 from empirical.core.errors import UserError
-from empirical.metrics.similarity import Array, Number, Undefined, cosines
+from empirical.core.undefined import Number, Undefined
+from empirical.metrics.similarity import Array, cosines
 
 DRAWS = 200
 SUBSPACE = 4  # leading directions that are compared, at most

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from empirical.core.undefined import Number, Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.delta_w import LIKENESS, Measured
 from empirical.metrics.series import to_series
-from empirical.metrics.similarity import Array, Number, Similarity, Undefined
+from empirical.metrics.similarity import Array, Similarity
 from empirical.results.control_results import Finding
 
 OTHER = tuple(f"{name}_other" for name in LIKENESS)

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import interpolate, optimize
 
+from empirical.core.undefined import Number, Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.accumulate import Outcome, Rows
 from empirical.metrics.kendall import example_kendall, token_kendall
 from empirical.metrics.mixing import Mix, mixed, mixed_answers, mixed_scores
-from empirical.metrics.similarity import Array, Interval, Mask, Number, Similarity, Undefined
+from empirical.metrics.similarity import Array, Interval, Mask, Similarity
 from empirical.results.control_results import Finding
 
 DOSES = tuple(round(0.1 * i, 1) for i in range(11))

@@ -15,15 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from empirical.metrics.similarity import (
-    Array,
-    Mask,
-    Number,
-    Similarity,
-    Undefined,
-    _floats,
-    similarity,
-)
+from empirical.core.undefined import Number, Undefined
+from empirical.metrics.similarity import Array, Mask, Similarity, _floats, similarity
 
 EXAMPLES = 100
 TOP_TOKENS = 100

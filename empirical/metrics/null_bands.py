@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from empirical.core.undefined import Number, Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.dose import METRICS, Captures, ranked, tallied
 from empirical.metrics.mixing import mixed_answers
-from empirical.metrics.similarity import Array, Number, Undefined, _unit
+from empirical.metrics.similarity import Array, _unit
 
 LEVEL = 0.95
 DRAWS = 199  # (DRAWS + 1) (1 - LEVEL) / 2 is whole: the band then holds a further draw with LEVEL

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from empirical.core.undefined import Number, Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.accumulate import Outcome, Rows, Tally
 from empirical.metrics.kendall import Kendall
-from empirical.metrics.similarity import Number, Similarity, Undefined
+from empirical.metrics.similarity import Similarity
 from empirical.results.control_results import Finding, Series
 
 # Metrics of a finding that replaces a setting; those of Kendall are of the first 100 examples.

@@ -12,20 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from empirical.core.undefined import Number, Undefined
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ZERO_VECTOR = "a vector of the cosine is zero"
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """The absence of a value, with its reason; never a number."""
-
-    reason: str
-
-
-Number = float | Undefined
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from transformers import XGLMConfig, XGLMForCausalLM
 
 from empirical.core.errors import UserError
 from empirical.models.decoder import LoadedModel, wrap
+from empirical.models.tokenizer import BOS, EOS, PAD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +105,15 @@ def random_xglm(
             else:
                 value.fill_(1.0 if "norm" in key and key.endswith("weight") else 0.0)
     return wrap(model.to(device=device, dtype=dtype), tokenizer, f"random-{geometry.width}")
+
+
+def configuration(
+    vocabulary: int, *, width: int, ffn: int, layers: int = 4, heads: int = 4
+) -> XGLMConfig:
+    """The fairseq dense architecture at any size, without dropout."""
+    return XGLMConfig(
+        vocab_size=vocabulary, d_model=width, ffn_dim=ffn, num_layers=layers, attention_heads=heads,
+        max_position_embeddings=2048, activation_function="gelu", scale_embedding=True,
+        dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
+        bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=BOS,
+    )  # fmt: skip

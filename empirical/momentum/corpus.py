@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from empirical.core.errors import UserError
-from empirical.data.paper_tasks import TASKS
+from empirical.data.paper_tasks import LABEL_WORDS, TASKS
 from empirical.data.synthetic import LEXICON, generate_prose, generate_rows
-from empirical.training.episodes import BOS, EOS, LABEL_WORDS, byte_level_bpe
+from empirical.models.tokenizer import BOS, EOS, byte_level_bpe
 
 GENERATED, HUB = "generated", "hub:"
 CHOOSING = 20  # every so many training windows one is kept apart, to choose eta on

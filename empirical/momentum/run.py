@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from empirical.analysis.momentum.outcome import CHOOSING, TRAINING, VALIDATION
 from empirical.core import provenance
 from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
@@ -26,7 +25,9 @@ from empirical.data.hub import HubSource
 from empirical.data.paper_tasks import MORE_TASKS, TASKS
 from empirical.data.sources import FolderSource, GeneratedSource
 from empirical.data.synthetic import LEXICON
+from empirical.models import digest
 from empirical.models.decoder import TokenizerEncoder
+from empirical.models.tokenizer import BOS, EOS
 from empirical.momentum import adapt, in_context
 from empirical.momentum.corpus import Windows, read_books, windows
 from empirical.momentum.perplexity import losses
@@ -42,8 +43,15 @@ from empirical.momentum.train import (
 from empirical.results import language_models as files
 from empirical.results import record as records
 from empirical.results.attention_kinds import PLAIN, Layer
-from empirical.results.language_models import Equal, Origin, Scores, Trained
-from empirical.training.episodes import BOS, EOS
+from empirical.results.language_models import (
+    CHOOSING,
+    TRAINING,
+    VALIDATION,
+    Equal,
+    Origin,
+    Scores,
+    Trained,
+)
 
 ASKED = ("sst5", "imdb", "mr", "cb", "arc_easy", "piqa")  # Table 7
 MADE = "generated"  # in front of a generated task's name
@@ -215,7 +223,7 @@ def measured(job: Job, model: Any, curves: Curves, equal: Equal) -> Trained:
         scores=all_scores(job, model), rates=adapt.rates(model),
         origin=Origin(
             text=job.source, text_sha256=job.text.sha256,
-            device=provenance.device_name(next(model.parameters()).device), dtype=at.dtype,
+            device=digest.device_name(next(model.parameters()).device), dtype=at.dtype,
             threads=job.threads, versions=provenance.versions(),
             code_sha256=provenance.code_sha256(), commit=provenance.commit(),
             command=job.command,

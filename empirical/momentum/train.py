@@ -3,14 +3,13 @@
 The first weights and the order of the windows follow from the seed alone, whatever the layer. A
 run that was stopped goes on from its last checkpoint to the same weights.
 
-`accelerate launch -m empirical.momentum.train --scale paper --kind momentum --eta 0.9 --seed 1
+`accelerate launch -m empirical.cli.train_momentum --scale paper --kind momentum --eta 0.9 --seed 1
 --text DIR --out DIR` trains one model over several GPUs; `dualform momentum` with the same options
 then goes on from its last checkpoint, which is the whole training, and measures it.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 import os
@@ -23,7 +22,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rich.console import Console
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
@@ -36,20 +34,17 @@ from transformers import (
     XGLMConfig,
     XGLMForCausalLM,
 )
-from transformers.utils import logging
 
-from empirical.cli import options
-from empirical.cli.terminal_tables import TerminalReporter
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, write_text
 from empirical.core.progress import SILENT, Advance, Reporter
+from empirical.models.xglm import configuration
 from empirical.momentum import adapt
-from empirical.momentum.corpus import Windows, read_books, windows
+from empirical.momentum.corpus import Windows
 from empirical.momentum.perplexity import losses
-from empirical.momentum.scales import Scale, scale
+from empirical.momentum.scales import Scale
 from empirical.results.attention_kinds import Layer
-from empirical.results.language_models import Equal, run_name
-from empirical.training.embedded import configuration
+from empirical.results.language_models import Equal
 
 CHECKPOINTS = "checkpoints"
 ASKED = "asked.json"  # what the checkpoints beside it are made of
@@ -291,37 +286,3 @@ def _curves(history: Sequence[dict[str, Any]]) -> Curves:
         return tuple(sorted(found.items()))
 
     return Curves(training=points("loss"), held_out=points("held_out"))
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of one model, for `accelerate launch`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", required=True)
-    parser.add_argument("--kind", default="plain")
-    parser.add_argument("--eta", type=float)
-    parser.add_argument("--learned", action="store_true")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--text", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", type=int, help="windows at once on a device")
-    parser.add_argument("--device", default="cuda")
-    asked = parser.parse_args(argv)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
-    first = int(os.environ.get("RANK", "0")) == 0
-    reporter: Reporter = TerminalReporter(Console()) if first else SILENT
-    try:
-        at, device = scale(asked.scale), options.device(asked.device)
-        layer = Layer(kind=asked.kind, eta=asked.eta, learned=asked.learned)
-        text = windows(read_books(asked.text), at.vocabulary, at.length)
-        folder = asked.out / MODELS / run_name(at.name, layer, asked.seed)
-        begin(at, layer, asked.seed, text, folder)
-        train(
-            at, layer, asked.seed, text, folder, device=device, rows=asked.rows,
-            reporter=reporter,
-        )  # fmt: skip
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
-
-
-if __name__ == "__main__":
-    main()

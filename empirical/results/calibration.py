@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from empirical.core.json_files import dumps, read_object, write_text
-from empirical.metrics.similarity import Number
+from empirical.core.undefined import Number
 from empirical.results.control_results import unplain
 from empirical.results.record import Reader
 

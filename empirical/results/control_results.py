@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, file_name, read_object, whole_bytes, write_text
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.results.record import Provenance, Reader
 
 SCHEMA = 1

@@ -8,18 +8,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, file_name, plain, read_object, write_text
-from empirical.identities.applicability import NO_SITE
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
+from empirical.results.layer_check import LayerCheck, NotApplicable, SoftmaxShare
 from empirical.results.reuse import differences
-
-if TYPE_CHECKING:  # they load torch, which reading and showing a file does not need
-    from empirical.identities.softmax_metrics import SoftmaxShare
-    from empirical.results.layer_check import LayerCheck, NotApplicable
-    from empirical.study.check_identities import Checks
 
 SCHEMA = 2
 INPUTS = (
@@ -190,7 +185,9 @@ def _without(found: Sequence["NotApplicable"]) -> list[dict[str, Any]]:
     ]
 
 
-def document(found: "Checks", task: str, provenance: CheckProvenance) -> dict[str, Any]:
+def document(
+    found: "Checks", task: str, provenance: CheckProvenance, no_site: Mapping[str, str]
+) -> dict[str, Any]:
     """The file's content, as JSON values."""
     layers = sorted({c.layer for c in found.checks})
     heads = {c.head for c in found.checks} - {None}
@@ -207,7 +204,7 @@ def document(found: "Checks", task: str, provenance: CheckProvenance) -> dict[st
         }},
         "layers": [_layer(found, layer) for layer in layers],
         "not_applicable": _without(found.not_applicable),
-        "no_site": NO_SITE,
+        "no_site": no_site,
     }  # fmt: skip
     done: dict[str, Any] = plain(value)
     return done
@@ -344,3 +341,18 @@ def find(folder: Path, task: str, wanted: CheckProvenance) -> Found:
         line = f"{task}: checked again, {path.name} was made with {'; '.join(changed)}"
         return Found(value=None, line=line)
     return Found(value=old, line=f"{task}: reused {path.name}, made with the same settings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """Each statement, layer and head once, the worst over the queries; every share measured.
+
+    `refusal` says which check did not hold, was vacuous or could not refuse its near miss.
+    `not_applicable`: statements without a check in a layer, each with its reason.
+    """
+
+    checks: tuple[LayerCheck, ...]
+    shares: tuple[SoftmaxShare, ...]
+    queries: int
+    refusal: str | None
+    not_applicable: tuple[NotApplicable, ...] = ()

@@ -215,3 +215,6 @@ def read_all(folder: Path) -> tuple[Trained, ...]:
         UserError: when one is damaged.
     """
     return tuple(read(path) for path in sorted(Path(folder).glob(f"{PREFIX}-*.json")))
+
+
+TRAINING, CHOOSING, VALIDATION = "training", "choosing", "validation"

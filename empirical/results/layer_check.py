@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from empirical.core.undefined import Number
+
 
 class CheckRefused(AssertionError):
     """A layer check failed, was vacuous, or could not refuse its near miss."""
@@ -90,3 +92,19 @@ def worse(*checks: LayerCheck) -> LayerCheck:
 def _nan_or(pick: Callable[..., float], *values: float) -> float:
     bad = [x for x in values if x != x]
     return bad[0] if bad else pick(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxShare:
+    """Metrics, no checks, of one head at the last token.
+
+    `demonstrations` is lambda, the share of softmax mass on the context, which is what softmax
+    takes away from the zero-shot term. `relaxation` is |V K^T q - F| / |F| for softmax attention F
+    and unscaled q, and `cosine` that of V K^T q and F.
+    """
+
+    layer: int
+    head: int
+    demonstrations: float
+    relaxation: Number
+    cosine: Number

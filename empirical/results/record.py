@@ -12,7 +12,7 @@ from typing import Any
 
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, file_name, read_object, write_text
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 
 SCHEMA = 3
 TIMING = "timing.json"

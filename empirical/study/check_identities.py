@@ -7,7 +7,6 @@ see the term of second order in a small update that some near misses lack.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +16,7 @@ from empirical.data.prompts import Query, answers
 from empirical.identities.bindings import TRAINED
 from empirical.identities.capture_layers import each_layer
 from empirical.identities.check_layers import check_layer, chosen, not_applicable
-from empirical.identities.softmax_metrics import SoftmaxShare, shares_of
+from empirical.identities.softmax_metrics import shares_of
 from empirical.identities.trained_weights import (
     Training,
     check_training,
@@ -27,26 +26,19 @@ from empirical.identities.trained_weights import (
 )
 from empirical.inference.settings import training_examples
 from empirical.models.decoder import LoadedModel
-from empirical.results.layer_check import CheckRefused, LayerCheck, NotApplicable, require, worse
-from empirical.study.run_cell import Prepared
+from empirical.results.identity_checks import Checks
+from empirical.results.layer_check import (
+    CheckRefused,
+    LayerCheck,
+    NotApplicable,
+    SoftmaxShare,
+    require,
+    worse,
+)
+from empirical.study.preparation import Prepared
 
 MOST_STEPS = 8
 ARITHMETICS = {"float32": torch.float32, "float64": torch.float64}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checks:
-    """Each statement, layer and head once, the worst over the queries; every share measured.
-
-    `refusal` says which check did not hold, was vacuous or could not refuse its near miss.
-    `not_applicable`: statements without a check in a layer, each with its reason.
-    """
-
-    checks: tuple[LayerCheck, ...]
-    shares: tuple[SoftmaxShare, ...]
-    queries: int
-    refusal: str | None
-    not_applicable: tuple[NotApplicable, ...] = ()
 
 
 def trained_on(ready: Prepared) -> Sequence[Query]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, read_object, write_text
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 
 if TYPE_CHECKING:
-    from empirical.study.run_cell import Prepared
+    from empirical.study.preparation import Prepared
 
 
 @dataclass(kw_only=True)

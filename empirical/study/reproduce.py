@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from empirical.core.progress import SILENT, Reporter
+from empirical.identities.applicability import NO_SITE
 from empirical.results import identity_checks as check_files
 from empirical.results.identity_checks import CheckProvenance
 from empirical.study.check_identities import all_statements, run_checks, trained_on
+from empirical.study.preparation import Prepared
 from empirical.study.request import (
     Request,
     Study,
@@ -20,7 +22,6 @@ from empirical.study.request import (
     inputs_of,
     open_study,
 )
-from empirical.study.run_cell import Prepared
 from empirical.study.run_study import run_cells
 
 __all__ = ["Request", "Study", "check_all", "check_task", "open_study", "run_cells"]
@@ -68,7 +69,7 @@ def check_task(
     found = run_checks(
         study.model, ready, queries=queries, rate=rate, arithmetic=arithmetic, reporter=reporter
     )
-    value = check_files.document(found, ready.task.name, wanted)
+    value = check_files.document(found, ready.task.name, wanted, NO_SITE)
     check_files.write(value, folder)
     return value
 

@@ -22,10 +22,11 @@ from empirical.data.paper_tasks import (
 )
 from empirical.data.sources import ReadOnce
 from empirical.inference.settings import Position
+from empirical.models import digest
 from empirical.models.decoder import LoadedModel
 from empirical.models.loading import load
+from empirical.study.preparation import Prepared, StudySettings, prepare, title
 from empirical.study.protocols import Protocol, chosen, get_protocol
-from empirical.study.run_cell import Prepared, StudySettings, prepare, title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,7 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
             for t, asked in zip(chosen_tasks, dict.fromkeys(request.tasks or TASKS), strict=True)
         },
         revisions=revisions,
-        weights_sha256=provenance.model_sha256(model),
+        weights_sha256=digest.model_sha256(model),
         code_sha256=provenance.code_sha256(),
         commit=provenance.commit(),
     )
@@ -226,7 +227,7 @@ def inputs_of(study: Study, ready: Prepared) -> dict[str, Any]:
         "k": len(ready.shown),
         "limit": study.settings.limit,
         "context_length": len(ready.context),
-        "device": provenance.device_name(study.model.device),
+        "device": digest.device_name(study.model.device),
         "threads": torch.get_num_threads(),
         "versions": provenance.versions(),
         "commit": study.commit,

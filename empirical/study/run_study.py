@@ -14,13 +14,15 @@ from empirical.core import provenance
 from empirical.core.errors import UserError
 from empirical.core.json_files import file_name
 from empirical.core.progress import SILENT, Reporter
+from empirical.core.undefined import Number, Undefined
 from empirical.inference.capture_store import CAPTURES, Store, key_of, tokens_sha256
 from empirical.inference.settings import batches
 from empirical.metrics.accumulate import ALL
-from empirical.metrics.similarity import Number, Undefined
+from empirical.models import digest
 from empirical.results import record as records
 from empirical.results import reuse as resume
 from empirical.study import export
+from empirical.study.preparation import Prepared, reading_of
 from empirical.study.rate_trials import Trials
 from empirical.study.request import (
     Study,
@@ -31,14 +33,7 @@ from empirical.study.request import (
     protocol_name,
     settings_of,
 )
-from empirical.study.run_cell import (
-    Cell,
-    Prepared,
-    Stores,
-    in_context_accuracy,
-    reading_of,
-    run_prepared,
-)
+from empirical.study.run_cell import Cell, Stores, in_context_accuracy, run_prepared
 
 
 def _store(study: Study, ready: Prepared, folder: Path, setting: str, *more: object) -> Store:
@@ -54,7 +49,7 @@ def _store(study: Study, ready: Prepared, folder: Path, setting: str, *more: obj
         versions=provenance.versions(),
         machine=[
             dtype_of(study.model),
-            provenance.device_name(study.model.device),
+            digest.device_name(study.model.device),
             torch.get_num_threads(),
         ],
         more=more,

@@ -24,32 +24,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import XGLMConfig, XGLMForCausalLM
+from transformers import XGLMForCausalLM
 
-from empirical.training.episodes import (
-    BOS,
-    EOS,
-    IGNORED,
-    PAD,
-    STAGES,
-    Episodes,
-    Stage,
-    build_tokenizer,
-)
+from empirical.models.tokenizer import EOS, IGNORED, PAD
+from empirical.models.xglm import configuration
+from empirical.training.episodes import STAGES, Episodes, Stage, build_tokenizer
 
 EVERY = 100  # steps between checkpoints and lines of the log
-
-
-def configuration(
-    vocabulary: int, *, width: int, ffn: int, layers: int = 4, heads: int = 4
-) -> XGLMConfig:
-    """The fairseq dense architecture at any size, without dropout."""
-    return XGLMConfig(
-        vocab_size=vocabulary, d_model=width, ffn_dim=ffn, num_layers=layers, attention_heads=heads,
-        max_position_embeddings=2048, activation_function="gelu", scale_embedding=True,
-        dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
-        bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=BOS,
-    )  # fmt: skip
 
 
 def build_model(

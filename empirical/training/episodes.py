@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from empirical.data.paper_tasks import TASKS
+from empirical.data.paper_tasks import LABEL_WORDS, TASKS
 from empirical.data.synthetic import Shape, generate_prose, generate_rows, habitual_label
+from empirical.models.tokenizer import BOS, EOS, IGNORED, PAD, byte_level_bpe
 
-BOS, PAD, EOS, IGNORED = 0, 1, 2, -100
 OWN_WORDS = 0.2  # share of episodes that keep the task's own label words
-LABEL_WORDS = sorted({label for task in TASKS.values() for label in task.labels})
 FULL = 99
 
 
@@ -79,25 +77,6 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
             lines.append(task.template.format(**fields) + " " + task.labels[int(row["label"])])
     lines += [generate_prose(rng) for _ in range(6000)]
     return byte_level_bpe(lines, 2000)
-
-
-def byte_level_bpe(lines: Sequence[str], size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most `size` tokens, the special ones first."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(
-        lines,
-        trainers.BpeTrainer(
-            vocab_size=size,
-            special_tokens=["<s>", "<pad>", "</s>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call] # transformers leaves it so
-        tokenizer_object=bpe, bos_token="<s>", pad_token="<pad>", eos_token="</s>"
-    )
 
 
 class Episodes:

@@ -19,6 +19,7 @@ import numpy as np
 
 from empirical.core import provenance
 from empirical.data.paper_tasks import (
+    LABEL_WORDS,
     TASKS,
     FolderSource,
     GeneratedSource,
@@ -31,8 +32,8 @@ from empirical.data.prompts import label_tokens, pack, query
 from empirical.inference.settings import in_context, zero_shot
 from empirical.metrics import similarity as metrics
 from empirical.metrics.similarity import Proportion
+from empirical.models import digest
 from empirical.models.loading import LoadedModel, load
-from empirical.training.episodes import LABEL_WORDS
 from empirical.training.reader_episodes import HELD_OUT, kept_apart
 
 
@@ -139,7 +140,7 @@ def main() -> None:
     out = {
         "command": f"python -m empirical.training.evaluate{named} --seed {options.seed} "
         f"--k {options.k} --examples {options.examples} --assignments {options.assignments}",
-        "weights_sha256": provenance.weights_sha256(model.model),
+        "weights_sha256": digest.weights_sha256(model.model),
         "versions": provenance.versions(),
         "label_words": "re-assigned at random",
         "chance": float(np.mean([100 / r.classes for r in rows])),

@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import XGLMForCausalLM
 
+from empirical.models.tokenizer import EOS, IGNORED
 from empirical.training.embedded import build_model, fused, save, training_forward
-from empirical.training.episodes import EOS, IGNORED
 from empirical.training.reader_episodes import (
     HELD_OUT,
     READER_STAGES,

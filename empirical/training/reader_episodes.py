@@ -21,10 +21,11 @@ from transformers import PreTrainedTokenizerFast
 
 from empirical.core.errors import UserError
 from empirical.data.demonstrations import draw
-from empirical.data.paper_tasks import TASKS, FolderSource, Row, Task
+from empirical.data.paper_tasks import LABEL_WORDS, TASKS, FolderSource, Row, Task
 from empirical.data.prompts import encode_text, query
 from empirical.models.decoder import TokenizerEncoder
-from empirical.training.episodes import BOS, EOS, FULL, IGNORED, LABEL_WORDS, PAD, byte_level_bpe
+from empirical.models.tokenizer import BOS, EOS, IGNORED, PAD, byte_level_bpe
+from empirical.training.episodes import FULL
 
 HELD_OUT = ("subj",)
 FAMILIES = {"sentiment": ("sst2", "sst5", "mr"), "topic": ("agnews",), "inference": ("cb",)}

@@ -34,7 +34,7 @@ from empirical.analysis.momentum.tables import (
 )
 from empirical.analysis.momentum.task_means import estimated, mean_of_tasks
 from empirical.analysis.ratio_estimators import Quotients
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.results.attention_kinds import Layer
 from empirical.results.language_models import Trained
 

@@ -12,11 +12,11 @@ from empirical.analysis.claims import MOMENTUM as CONTROLS
 from empirical.analysis.comparisons import Comparison
 from empirical.analysis.momentum.eta_selection import Choice
 from empirical.analysis.momentum.matching import Matched
-from empirical.analysis.momentum.outcome import VALIDATION, Learning
+from empirical.analysis.momentum.outcome import Learning
 from empirical.analysis.momentum.tables import PERCENT, accuracy_gap, answered, loss, loss_gap
 from empirical.analysis.momentum.task_means import estimated
 from empirical.analysis.ratio_estimators import Quotients, mean_of
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.results.attention_kinds import (
     AVERAGED_KEYS,
     AVERAGED_VALUES,
@@ -26,6 +26,7 @@ from empirical.results.attention_kinds import (
     RECENCY_BIAS,
     Layer,
 )
+from empirical.results.language_models import VALIDATION
 
 ACCURACY, LANGUAGE = "momentum", "momentum_language"  # metrics
 KIND_OF = dict(zip(CONTROLS, (PLAIN, AVERAGED_VALUES, RECENCY_BIAS), strict=True))

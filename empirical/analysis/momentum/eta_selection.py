@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from empirical.analysis.momentum.matching import Matched
-from empirical.analysis.momentum.outcome import CHOOSING, Entry
+from empirical.analysis.momentum.outcome import Entry
 from empirical.analysis.momentum.tables import losses
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.results.attention_kinds import PLAIN, Layer
+from empirical.results.language_models import CHOOSING
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from empirical.analysis.momentum.outcome import CHOOSING, TRAINING, VALIDATION
 from empirical.core.errors import UserError
 from empirical.results.attention_kinds import KINDS, PLAIN, Layer
-from empirical.results.language_models import Equal, Scores, Trained
+from empirical.results.language_models import CHOOSING, TRAINING, VALIDATION, Equal, Scores, Trained
 
 PLAIN_LAYER = Layer(kind=PLAIN)
 SEEDED = ("initial_sha256", "order_sha256")  # fields of `Equal` that every seed has its own of

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from empirical.analysis.comparisons import Comparison
 from empirical.analysis.intervals import Estimate
-from empirical.metrics.similarity import Number
+from empirical.core.undefined import Number
 from empirical.results.attention_kinds import PLAIN, Layer
-from empirical.results.language_models import Equal
+from empirical.results.language_models import VALIDATION, Equal
 
 MEAN = "mean"  # the task of `AtScale.means`
-TRAINING, CHOOSING, VALIDATION = "training", "choosing", "validation"
 
 
 @dataclass(frozen=True, kw_only=True)

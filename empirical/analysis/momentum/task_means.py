@@ -23,7 +23,7 @@ from empirical.analysis.intervals import (
     t_interval,
 )
 from empirical.analysis.ratio_estimators import Quotients
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 
 K = TypeVar("K", bound=Hashable)
 STREAM = 17  # of draws

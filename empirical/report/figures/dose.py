@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from empirical.analysis.intervals import dose_of
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.report import names
 from empirical.report.render.drawing import Figure, Key, Panel, looks
 from empirical.report.render.palette import BAND, MUTED, PAPER, STYLES

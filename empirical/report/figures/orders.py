@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.report import names
 from empirical.report.render.drawing import Figure, Key, Panel, looks, ticks
 from empirical.report.render.palette import MUTED, STYLES

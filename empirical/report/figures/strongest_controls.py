@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 
 from empirical.analysis.claims import CONTEXTS, FINETUNING, GAINS, MODELS
 from empirical.analysis.comparisons import Compared, Comparison
-from empirical.analysis.intervals import Estimate
-from empirical.metrics.similarity import Undefined
 from empirical.report import names
+from empirical.report.figures.marks import Mark, mark
 from empirical.report.render.drawing import Figure, Key, Panel, looks, ticks
 from empirical.report.render.palette import MUTED, RULE, STYLES
 from empirical.report.results import Results
@@ -39,31 +38,12 @@ def kind(control: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A value with the ends of its interval, where it has one; `name`: of the control."""
-
-    name: str
-    value: float
-    ends: tuple[float, float] | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Row:
     """One task: what was measured, and the strongest control of every kind."""
 
     task: str
     ours: Mark | None
     controls: Mapping[str, Mark]
-
-
-def mark(name: str, found: Estimate) -> Mark | None:
-    """An estimate as a mark; None where it has no value."""
-    if isinstance(found.value, Undefined):
-        return None
-    ends = None
-    if not (isinstance(found.low, Undefined) or isinstance(found.high, Undefined)):
-        ends = found.low, found.high
-    return Mark(name=name, value=found.value, ends=ends)
 
 
 def row(task: str, compared: Sequence[Comparison]) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.report import names
 from empirical.report.commands import joined, with_controls
 from empirical.report.figures import dose

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from empirical.analysis.claims import GAINS, QUALIFIES
 from empirical.analysis.comparisons import Compared, Comparison
 from empirical.analysis.intervals import Estimate
-from empirical.metrics.similarity import Undefined
+from empirical.core.undefined import Undefined
 from empirical.report import names
 from empirical.report.commands import with_controls
 from empirical.report.figures import strongest_controls as strongest
 from empirical.report.render.blocks import Block, Details, Missing, Plot, Prose, Section, Table
 from empirical.report.results import Results
 from empirical.report.tables.grid import Column, Grid, with_interval
+from empirical.report.tables.notes import Reasons
 
 NOTES = (
     "Differences are what was measured less the control, paired by example and seed, with 95 % "
@@ -24,21 +25,6 @@ NOTES = (
 def text(found: Estimate, metric: str) -> str:
     """An estimate with its interval, in the digits of the metric."""
     return with_interval(found.value, found.low, found.high, 1 if names.percent(metric) else 3)
-
-
-class Reasons:
-    """Why cells are empty: each reason once, by number, as notes below the grid."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-
-    def mark(self, word: str, reason: str) -> str:
-        """A short cell that points to its note."""
-        return f"{word} ({self.numbers.setdefault(reason, len(self.numbers) + 1)})"
-
-    def notes(self) -> tuple[str, ...]:
-        """In the order of their numbers."""
-        return tuple(f"({number}) {reason}" for reason, number in self.numbers.items())
 
 
 def _cell(found: Comparison | None, reasons: Reasons) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.report.render.blocks import Block, Details, Prose, Section, Table
 from empirical.report.results import Results
 from empirical.report.tables import records as tables

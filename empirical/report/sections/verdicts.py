@@ -14,7 +14,7 @@ from empirical.analysis.verdicts import (
     Status,
     Verdict,
 )
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.report import names
 from empirical.report.commands import with_controls
 from empirical.report.render.blocks import (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.report.tables.records import Table, tex_text
 from empirical.report.tables.records import markdown_text as markdown_text
 

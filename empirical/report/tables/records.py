@@ -19,7 +19,7 @@ from rich.text import Text
 from empirical.analysis.published import CITATION, PUBLISHED, TASKS
 from empirical.core.errors import UserError
 from empirical.core.json_files import write_text
-from empirical.metrics.similarity import Number, Undefined
+from empirical.core.undefined import Number, Undefined
 from empirical.results.record import Measurement, Record
 
 REFERENCE = "1.3B"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from empirical.core.errors import UserError
 from empirical.core.progress import Advance, ignore
+from empirical.core.undefined import Undefined
 from empirical.inference.attention import Run
 from empirical.inference.capture_store import Store
 from empirical.inference.finetune import finetuned
@@ -31,17 +32,17 @@ from empirical.metrics.kendall import (
     measure_kendall,
 )
 from empirical.metrics.series import Panel, ranks_of
-from empirical.metrics.similarity import Array, Similarity, Undefined
+from empirical.metrics.similarity import Array, Similarity
 from empirical.models.decoder import LoadedModel
 from empirical.results.control_results import Finding
-from empirical.study.run_cell import (
+from empirical.study.preparation import (
     Prepared,
-    Stores,
     StudySettings,
     demonstration_lengths,
     reading_of,
     title,
 )
+from empirical.study.run_cell import Stores
 
 Asked = dict[int, NDArray[np.float32]]  # place of a query -> its [L,...]
 Ranks = dict[str, Similarity | Undefined]

@@ -26,8 +26,8 @@ from empirical.results.control_results import BASE, Evidence
 from empirical.results.record import Record
 from empirical.study.controls.recorded_cell import bench_of, named
 from empirical.study.controls.runs import run_control
+from empirical.study.preparation import Prepared, prepare
 from empirical.study.request import Study, settings_of, source_of
-from empirical.study.run_cell import Prepared, prepare
 
 
 def run_controls(

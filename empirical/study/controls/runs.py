@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from empirical.core.errors import UserError
+from empirical.core.undefined import Number, Undefined
 from empirical.data.prompts import Query, answers
 from empirical.inference.finetune import DivergedError, finetuned
 from empirical.inference.forward import takes_positions
@@ -27,7 +28,7 @@ from empirical.metrics.dose import Captures, dose
 from empirical.metrics.kendall import EXAMPLES, demonstration_tokens
 from empirical.metrics.order_sensitivity import distributions, permutations, spread
 from empirical.metrics.series import SIMILARITIES, to_series
-from empirical.metrics.similarity import Number, Similarity, Undefined, similarity
+from empirical.metrics.similarity import Similarity, similarity
 from empirical.models.rerandomised import fully_random, random_blocks
 from empirical.results.control_catalogue import NO_POSITIONS
 from empirical.results.control_results import Finding
@@ -39,7 +40,7 @@ from empirical.study.controls.contexts import (
 )
 from empirical.study.controls.recorded_cell import Bench, need, read_queries
 from empirical.study.controls.weight_changes import attention_maps, delta_w
-from empirical.study.run_cell import Prepared, demonstration_lengths, reading_of
+from empirical.study.preparation import Prepared, demonstration_lengths, reading_of
 
 ORDERS = 10
 ORDER_ROWS = 100  # first examples on which orders are compared

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from empirical.core.errors import UserError
 from empirical.core.progress import Advance, ignore
+from empirical.core.undefined import Undefined
 from empirical.data.prompts import Query, answers
 from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, keys_and_values, repeated
@@ -27,11 +28,11 @@ from empirical.inference.finetune import DivergedError, finetuned
 from empirical.inference.settings import Position, training_examples
 from empirical.metrics.delta_w import DRAWS, Head, Moved, Tokens, measured, rotations
 from empirical.metrics.delta_w_tables import Heads, finding
-from empirical.metrics.similarity import Array, Undefined
+from empirical.metrics.similarity import Array
 from empirical.models.architectures.qk_norm import Norm
 from empirical.models.decoder import LoadedModel
 from empirical.results.control_results import Finding
-from empirical.study.run_cell import Prepared, demonstration_lengths
+from empirical.study.preparation import Prepared, demonstration_lengths
 
 QUERIES = 8
 CHOSEN = 2  # heads of an attention map by either rule

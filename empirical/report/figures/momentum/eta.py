@@ -8,14 +8,15 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from empirical.analysis.momentum.outcome import VALIDATION, AtScale, Language
-from empirical.metrics.similarity import Undefined
+from empirical.analysis.momentum.outcome import AtScale, Language
+from empirical.core.undefined import Undefined
 from empirical.report import names
+from empirical.report.figures.marks import Mark, mark
 from empirical.report.figures.momentum.curves import style
-from empirical.report.figures.strongest_controls import Mark, mark
 from empirical.report.render.drawing import Figure, Panel, looks
 from empirical.report.render.palette import INK, MUTED, PAPER
 from empirical.results.attention_kinds import KINDS, PLAIN
+from empirical.results.language_models import VALIDATION
 
 Point = tuple[float, Mark]
 LEARNED = 1.08  # where learned etas stand on the axis of etas, which ends below 1

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from empirical.analysis.momentum.outcome import AtScale
 from empirical.analysis.published import MOMENTUM_ACCURACY
 from empirical.report import names
+from empirical.report.figures.marks import Mark, mark
 from empirical.report.figures.momentum.curves import style_of
-from empirical.report.figures.strongest_controls import Mark, mark
 from empirical.report.render.drawing import Figure, Key, Panel, looks, ticks
 from empirical.report.render.palette import MUTED, RULE, STYLES
 from empirical.report.tables.momentum.cells import tabled

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from empirical.analysis.intervals import Estimate
-from empirical.analysis.momentum.outcome import TRAINING, VALIDATION, AtScale, Interval, Language
-from empirical.metrics.similarity import Undefined
-from empirical.report.sections.controls import Reasons
+from empirical.analysis.momentum.outcome import AtScale, Interval, Language
+from empirical.core.undefined import Undefined
 from empirical.report.tables.grid import Column, with_interval
+from empirical.report.tables.notes import Reasons
 from empirical.results.attention_kinds import Layer
+from empirical.results.language_models import TRAINING, VALIDATION
 
 PRINTED = "published (350M, other text): "
 OTHER = (

@@ -5,13 +5,14 @@ Only what `empirical.analysis.momentum.compare` found is written down; nothing i
 
 from __future__ import annotations
 
-from empirical.analysis.momentum.outcome import VALIDATION, AtScale, Entry
-from empirical.metrics.similarity import Number, Undefined
+from empirical.analysis.momentum.outcome import AtScale, Entry
+from empirical.core.undefined import Number, Undefined
 from empirical.report import names
-from empirical.report.sections.controls import Reasons
 from empirical.report.tables.grid import Column, Grid, shown
 from empirical.report.tables.momentum.cells import Value, cell, of_layer, text_name
+from empirical.report.tables.notes import Reasons
 from empirical.results.attention_kinds import KINDS, PLAIN
+from empirical.results.language_models import VALIDATION
 
 UNITS = {"momentum": "points of accuracy", "momentum_language": "percent of perplexity"}
 

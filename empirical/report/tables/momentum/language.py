@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from empirical.analysis.momentum.outcome import TRAINING, VALIDATION, AtScale, Language
+from empirical.analysis.momentum.outcome import AtScale, Language
 from empirical.analysis.published import MOMENTUM_PERPLEXITY
 from empirical.report import names
-from empirical.report.sections.controls import Reasons
 from empirical.report.tables.grid import Grid, shown
 from empirical.report.tables.momentum.cells import (
     OTHER,
@@ -21,7 +20,9 @@ from empirical.report.tables.momentum.cells import (
     tabled,
     text_name,
 )
+from empirical.report.tables.notes import Reasons
 from empirical.results.attention_kinds import MOMENTUM, PLAIN
+from empirical.results.language_models import TRAINING, VALIDATION
 
 FULL = 1024  # the published training length
 

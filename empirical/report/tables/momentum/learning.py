@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from empirical.analysis.momentum.outcome import MEAN, AtScale, Learning
 from empirical.analysis.published import MOMENTUM_ACCURACY, MOMENTUM_TASKS
 from empirical.report import names
-from empirical.report.sections.controls import Reasons
 from empirical.report.tables.grid import Grid, shown
 from empirical.report.tables.momentum.cells import OTHER, Value, cell, columns, tabled
+from empirical.report.tables.notes import Reasons
 from empirical.results.attention_kinds import MOMENTUM, PLAIN, Layer
 
 
