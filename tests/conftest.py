@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from tests._study import save_data, save_model
+from tests.support.study import save_data, save_model
 
 settings.register_profile("ci", max_examples=45, deadline=None, derandomize=True)
 settings.register_profile(

@@ -1,0 +1,76 @@
+"""Hashes change with what they cover and with nothing else."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from empirical.core import provenance
+from empirical.core.undefined import Undefined
+from empirical.metrics.accumulate import measure
+from empirical.models import digest
+from tests.support.records import Outcome
+from tests.support.tiny_models import tiny
+
+
+def test_the_hash_of_weights_sees_every_bit_and_the_dtype():
+    one, two = tiny(torch.float32).model, tiny(torch.float32).model
+    before = digest.weights_sha256(one)
+    assert before == digest.weights_sha256(two)
+    with torch.no_grad():
+        two.model.layers[1].self_attn.v_proj.bias[0] += 1e-3
+    assert digest.weights_sha256(two) != before
+    assert digest.weights_sha256(one.to(torch.bfloat16)) != before
+
+
+def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
+    (tmp_path / "a").write_text("x")
+    one = provenance.files_sha256(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert provenance.files_sha256(tmp_path) != one
+    assert provenance.files_sha256(tmp_path / "b") != provenance.files_sha256(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        provenance.files_sha256(tmp_path / "a")
+
+
+def test_there_is_no_commit_outside_a_checkout(tmp_path):
+    assert provenance.commit(tmp_path) is None
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert provenance.commit(tmp_path) is None
+
+
+def test_versions_name_what_numbers_depend_on():
+    found = provenance.versions()
+    assert set(found) == set(provenance.PACKAGES) and found["torch"] == torch.__version__
+
+
+def test_an_inert_finetuning_has_undefined_updates_and_no_difference():
+    labels = np.arange(20) % 2
+    zsl, icl = (Outcome(np.random.default_rng(i), labels) for i in range(2))
+    found = measure(zsl, icl, zsl, np.random.default_rng(0))
+    assert found["sim_am_difference"].value == 0.0
+    assert found["sim_am_before"].value == found["sim_am_after"].value
+    for name in ("sim_aou", "sim_aou_floor", "sim_aou_unnormalised", "sim_am_delta", "rec2ftp"):
+        assert isinstance(found[name].value, Undefined), name
+    assert found == measure(zsl, icl, zsl, np.random.default_rng(0))
+    other = Outcome(np.random.default_rng(2), labels[::-1])
+    with pytest.raises(ValueError, match="same examples"):
+        measure(zsl, icl, other, np.random.default_rng(0))
+
+
+def test_what_only_reads_results_does_not_count_as_code_that_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("empirical/core/provenance.py", "empirical/report/render/page.py", "dualform/ops.py")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n", encoding="utf-8")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / names[0]))
+    seen = [provenance.code_sha256()]
+    for name in names:
+        (tmp_path / name).write_text("2\n", encoding="utf-8")
+        seen.append(provenance.code_sha256())
+    first, computing, reading, other = seen
+    assert computing != first and reading == computing and other != reading
