@@ -469,9 +469,9 @@ def one_of_two(rank: int, port: int, text: Windows, out: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # forks, from 3.12 on
 def test_two_processes_end_at_the_bytes_of_one_that_takes_the_batch_in_two_parts(
-    text: Windows, whole: Done, tmp_path: Path
+    text: Windows, tmp_path: Path
 ) -> None:
-    """Two halves of a sum in either order: the same float32. The printed mean loss is no such sum."""
+    """Two halves of a sum in either order: the same float32. The mean of losses is no such sum."""
     alone, curves = train(TINY, MOMENTUM, 1, text, tmp_path / "one", rows=TINY.rows // 2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -484,7 +484,7 @@ def test_two_processes_end_at_the_bytes_of_one_that_takes_the_batch_in_two_parts
     assert {(out / f"hash{rank}").read_text() for rank in (0, 1)} == {whole_sha256(alone)}
     again, found = train(TINY, MOMENTUM, 1, text, out, reporter=stop_at(TINY.steps + 1))
     assert whole_sha256(again) == whole_sha256(alone), "measured by one"
-    assert found.validation == curves.validation
+    assert found.held_out == curves.held_out
     assert [s for s, _ in found.training] == [s for s, _ in curves.training]
     float32 = 2.0**-23
     for (_, ours), (_, theirs) in zip(found.training, curves.training, strict=True):
