@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from empirical.data.paper_tasks import FolderSource, get_task
-from empirical.inference.settings import Reading, parts
+from empirical.inference.settings import ReadOptions, parts
 from empirical.models.loading import load
 from empirical.study.preparation import StudySettings, prepare
 
@@ -67,7 +67,7 @@ def main() -> None:
     ready = prepare(model, task, FolderSource(path=given.data), settings)
     found = []
     for record in (False, True):
-        reading = Reading(labels=ready.labels, words=task.labels, record=record)
+        reading = ReadOptions(labels=ready.labels, words=task.labels, record=record)
         found.append(run(model, ready, reading, given.every))
     (fast, per_query, mine, theirs), (recorded, per_query_2, _, _) = found
     tokens = [len(q.prompt) for q in ready.queries]

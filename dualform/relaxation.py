@@ -18,7 +18,7 @@ from dualform.rounding import Tracked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounded:
+class BoundedRelaxation:
     """Two sides with their rounding errors, and how far apart they may be in exact arithmetic."""
 
     left: Tracked
@@ -41,7 +41,7 @@ def _spread(a: Tensor) -> Tensor:
     return (a.amax(-1, keepdim=True) - a.amin(-1, keepdim=True)).double()
 
 
-def relaxation(V: Tensor, s: Tensor) -> Bounded:
+def relaxation(V: Tensor, s: Tensor) -> BoundedRelaxation:
     """Softmax attention to values V [..., o, n] with scores s [..., 1, n], n at least 1, and its
     relaxation mean + (1/n) sum (v - mean) s, both [..., o, 1], with the bound
     (max v - min v)(max s - min s)^2 / 8 for every channel.
@@ -62,10 +62,10 @@ def relaxation(V: Tensor, s: Tensor) -> Bounded:
     mean = over(values @ one, count)
     centred = values - Tracked(mean.value.expand_as(V), mean.error.expand_as(V))
     right = mean + over(centred @ scores.T, count)
-    return Bounded(left=left, right=right, bound=_spread(V) * _spread(s) ** 2 / 8)
+    return BoundedRelaxation(left=left, right=right, bound=_spread(V) * _spread(s) ** 2 / 8)
 
 
-def taylor(s: Tensor, degree: int) -> Bounded:
+def taylor(s: Tensor, degree: int) -> BoundedRelaxation:
     """exp(s) [...] and its Taylor polynomial, with the bound |s|^(p+1)/(p+1)! exp(max(s, 0)).
 
     Raises:
@@ -81,7 +81,7 @@ def taylor(s: Tensor, degree: int) -> Bounded:
         total = total + term
     size = s.double()
     bound = size.abs() ** (degree + 1) / factorial(degree + 1) * size.clamp(min=0).exp()
-    return Bounded(left=exp(x), right=total, bound=bound)
+    return BoundedRelaxation(left=exp(x), right=total, bound=bound)
 
 
 def positive_features(x: Tensor, directions: Tensor) -> Tensor:

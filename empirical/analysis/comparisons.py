@@ -23,11 +23,11 @@ from empirical.analysis.example_values import (
     table_of,
 )
 from empirical.analysis.intervals import Estimate, dose_of, estimates, nothing
-from empirical.analysis.ratio_estimators import Quotients
+from empirical.analysis.ratio_estimators import RatioTable
 from empirical.core.errors import UserError
 from empirical.core.undefined import Number, Undefined
 from empirical.results.control_catalogue import CONTROLS, NO_POSITIONS
-from empirical.results.control_results import BASE, Evidence
+from empirical.results.control_results import BASE, ControlResults
 
 STREAM = 13  # of draws
 
@@ -86,7 +86,7 @@ class Compared:
         return tuple(dict.fromkeys(g.model for g in self.grounds))
 
 
-def compare(evidence: Iterable[Evidence]) -> Compared:
+def compare(evidence: Iterable[ControlResults]) -> Compared:
     """Every metric against every control.
 
     Raises:
@@ -104,7 +104,7 @@ def compare(evidence: Iterable[Evidence]) -> Compared:
     return Compared(grounds=tuple(grounds), comparisons=tuple(found))
 
 
-def _check(cells: Sequence[Evidence]) -> None:
+def _check(cells: Sequence[ControlResults]) -> None:
     """Refuse cells that cannot be paired.
 
     Raises:
@@ -131,7 +131,7 @@ def _check(cells: Sequence[Evidence]) -> None:
             )
 
 
-def _ground(cells: Sequence[Evidence], comparisons: Sequence[Comparison]) -> Ground:
+def _ground(cells: Sequence[ControlResults], comparisons: Sequence[Comparison]) -> Ground:
     gains = {c.metric: c.difference for c in comparisons if c.control == "zsl_accuracy"}
     answered = [c.findings[BASE].predictions for c in cells if BASE in c.findings]
     changed = sum(int((p["ft"] != p["zsl"]).sum()) for p in answered if {"ft", "zsl"} <= set(p))
@@ -150,16 +150,16 @@ class _Pair:
     metric: str
     control: str
     required: bool
-    ours: Quotients | str
-    theirs: Quotients | str
-    difference: Quotients | str
+    ours: RatioTable | str
+    theirs: RatioTable | str
+    difference: RatioTable | str
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     """All seeds of one model and task."""
 
-    cells: tuple[Evidence, ...]
+    cells: tuple[ControlResults, ...]
 
     def comparisons(self) -> tuple[Comparison, ...]:
         pairs = [p for metric in QUALIFIES for p in self._pairs(metric, QUALIFIES[metric])]
@@ -240,7 +240,7 @@ def _gaps(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[Reading]:
 
 
 def _pair(
-    metric: str, control: str, required: bool, ours: Quotients | str,
+    metric: str, control: str, required: bool, ours: RatioTable | str,
     theirs: Sequence[Reading], gap: Sequence[Reading],
 ) -> _Pair:  # fmt: skip
     held = table_of(theirs, metric)
@@ -267,7 +267,7 @@ def _aside(pair: _Pair, ours: Estimate, theirs: Estimate) -> str | None:
     return None
 
 
-def _estimated(tables: Sequence[Quotients]) -> dict[int, Estimate]:
+def _estimated(tables: Sequence[RatioTable]) -> dict[int, Estimate]:
     """Estimates by identity; tables over as many examples share their draws."""
     out: dict[int, Estimate] = {}
     once = {id(t): t for t in tables}.values()

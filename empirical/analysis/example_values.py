@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empirical.analysis.claims import BASE_RATE, GAINS, RECALLS
-from empirical.analysis.ratio_estimators import Quotients, mean_of, quotients_of
+from empirical.analysis.ratio_estimators import RatioTable, mean_of, quotients_of
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.metrics.similarity import Array
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 
 Mask = NDArray[np.bool_]
 Counts = tuple[tuple[Mask, Mask, float], ...]  # numerator, denominator, sign: [n] each
@@ -27,7 +27,7 @@ NO_VALUE = "has no value in any example"
 NO_ERROR = "zero-shot makes no error"
 
 
-def reading(finding: Finding | None, labels: NDArray[np.int64], metric: str) -> Reading:
+def reading(finding: ConditionResult | None, labels: NDArray[np.int64], metric: str) -> Reading:
     """A metric of every example [n], or its counts, under one condition; nan where undefined."""
     if finding is None:
         return Undefined(NOT_RUN)
@@ -69,14 +69,14 @@ def minus(a: Reading, b: Reading) -> Reading:
     return np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
 
 
-def _accuracy(finding: Finding, labels: NDArray[np.int64], setting: str) -> Reading:
+def _accuracy(finding: ConditionResult, labels: NDArray[np.int64], setting: str) -> Reading:
     """100 where the answer is right, 0 elsewhere."""
     if setting not in finding.predictions:
         return Undefined(f"the finding has no answers of {setting}")
     return np.asarray(100.0 * (finding.predictions[setting] == labels))
 
 
-def _recall(finding: Finding, labels: NDArray[np.int64], metric: str) -> Reading:
+def _recall(finding: ConditionResult, labels: NDArray[np.int64], metric: str) -> Reading:
     """Counts of Rec2FTP, of P(ICL right | ZSL wrong), or of both."""
     if not {"zsl", "icl", "ft"} <= set(finding.predictions):
         return Undefined("the finding has no answers of all settings")
@@ -109,7 +109,7 @@ def _why(rows: Sequence[Reading], metric: str) -> str | None:
     return "; ".join(dict.fromkeys(reasons))
 
 
-def table_of(rows: Sequence[Reading], metric: str) -> Quotients | str:
+def table_of(rows: Sequence[Reading], metric: str) -> RatioTable | str:
     """The rows of all seeds as one table, empty where a seed has none; else why there is none."""
     why = _why(rows, metric)
     if why is not None:

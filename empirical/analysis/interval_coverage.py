@@ -28,7 +28,7 @@ from empirical.analysis.intervals import (
     mean_over_tasks,
     t_interval,
 )
-from empirical.analysis.ratio_estimators import BATCH, RESAMPLES, Quotients, mean_of, quotients_of
+from empirical.analysis.ratio_estimators import BATCH, RESAMPLES, RatioTable, mean_of, quotients_of
 from empirical.core.json_files import dumps, write_text
 from empirical.core.undefined import Number, Undefined
 from empirical.metrics.similarity import Array
@@ -81,7 +81,7 @@ class Row:
 class Studies:
     """K made-up studies and the true value of each, [K]."""
 
-    tables: list[Quotients]
+    tables: list[RatioTable]
     truth: Array
 
 
@@ -169,7 +169,7 @@ def satterthwaite(found: Sequence[Estimate]) -> Ends:
     return out
 
 
-def two_way_percentile(tables: Sequence[Quotients], g: np.random.Generator) -> Ends:
+def two_way_percentile(tables: Sequence[RatioTable], g: np.random.Generator) -> Ends:
     """A near miss: percentiles of the bootstrap over seeds and examples at once (means only)."""
     x = np.stack([t.top[0] for t in tables])
     size, n = x.shape[1:]

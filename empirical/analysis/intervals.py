@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
 from empirical.analysis.ratio_estimators import (
-    Quotients,
+    RatioTable,
     divided,
     resampled,
     seed_mean,
@@ -85,7 +85,7 @@ def nothing(reason: str) -> Estimate:
                     examples=0, parts=gone)  # fmt: skip
 
 
-def _parts(table: Quotients, per_seed: Array, drawn: Array) -> tuple[Part, ...] | Undefined:
+def _parts(table: RatioTable, per_seed: Array, drawn: Array) -> tuple[Part, ...] | Undefined:
     """The variance from examples, and from seeds where there are two or more.
 
     Each is the bootstrap's times m/(m-1), which makes it unbiased for a mean of m. For seeds the
@@ -121,7 +121,7 @@ def d_z(values: ArrayLike) -> Number:
     return float(kept.mean() / kept.std(ddof=1))
 
 
-def _effect(table: Quotients) -> Number:
+def _effect(table: RatioTable) -> Number:
     if not table.paired:
         return Undefined(NOT_PAIRED)
     return d_z(divided(table.top[0], table.bottom[0]))
@@ -131,7 +131,7 @@ def _number(x: float, reason: str) -> Number:
     return Undefined(reason) if np.isnan(x) else float(x)
 
 
-def estimates(tables: Sequence[Quotients], generator: np.random.Generator) -> tuple[Estimate, ...]:
+def estimates(tables: Sequence[RatioTable], generator: np.random.Generator) -> tuple[Estimate, ...]:
     """The estimate of every table; all share the draws of examples.
 
     Raises:
@@ -145,7 +145,7 @@ def estimates(tables: Sequence[Quotients], generator: np.random.Generator) -> tu
     )
 
 
-def _estimate(table: Quotients, drawn: Array) -> Estimate:
+def _estimate(table: RatioTable, drawn: Array) -> Estimate:
     per_seed = seed_values(table)
     seeds = int((~np.isnan(per_seed)).sum())
     if seeds == 0:
@@ -159,14 +159,14 @@ def _estimate(table: Quotients, drawn: Array) -> Estimate:
     return replace(found, low=low, high=high, wilson=_wilson(table))
 
 
-def _possible(end: Number, table: Quotients) -> Number:
+def _possible(end: Number, table: RatioTable) -> Number:
     """The end of an interval of one quotient of counts, which cannot lie outside [0, sign]."""
     if isinstance(end, Undefined) or table.paired or len(table.signs) != 1:
         return end
     return min(max(end, 0.0), table.signs[0])
 
 
-def _wilson(table: Quotients) -> tuple[float, float] | None:
+def _wilson(table: RatioTable) -> tuple[float, float] | None:
     """Of one quotient of counts of one seed, in percent; None for anything else."""
     if table.paired or table.top.shape[:2] != (1, 1):
         return None

@@ -21,7 +21,7 @@ NO_VALUE = "no seed has an example with a value"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quotients:
+class RatioTable:
     """Sum over r of signs[r] * (sum over examples of top[r]) / (sum of bottom[r]), of each seed.
 
     `top`, `bottom` [R,S,n], `signs` [R]. A mean over the examples that have a value is one of them,
@@ -35,7 +35,7 @@ class Quotients:
     reason: str = NO_VALUE
 
 
-def mean_of(values: ArrayLike, reason: str = NO_VALUE) -> Quotients:
+def mean_of(values: ArrayLike, reason: str = NO_VALUE) -> RatioTable:
     """The mean over examples of values [S,n], nan where there is none.
 
     Raises:
@@ -45,13 +45,13 @@ def mean_of(values: ArrayLike, reason: str = NO_VALUE) -> Quotients:
     if x.ndim != 2 or x.size == 0 or np.isinf(x).any():
         raise ValueError(f"expected values [S,n] without infinities, got shape {x.shape}")
     held = ~np.isnan(x)
-    return Quotients(top=np.where(held, x, 0.0)[None], bottom=held.astype(np.float64)[None],
+    return RatioTable(top=np.where(held, x, 0.0)[None], bottom=held.astype(np.float64)[None],
                      signs=(1.0,), paired=True, reason=reason)  # fmt: skip
 
 
 def quotients_of(
     counted: Sequence[tuple[ArrayLike, ArrayLike, float]], reason: str = NO_VALUE
-) -> Quotients:
+) -> RatioTable:
     """Signed quotients of counts from (numerator, denominator, sign), booleans [S,n] each.
 
     Raises:
@@ -61,7 +61,7 @@ def quotients_of(
     bottom = np.stack([np.asarray(b, dtype=np.float64) for _, b, _ in counted])
     if top.ndim != 3 or top.shape != bottom.shape or (top > bottom).any():
         raise ValueError("expected numerators [S,n] inside their denominators, of one shape")
-    return Quotients(top=top, bottom=bottom, signs=tuple(s for _, _, s in counted), reason=reason)
+    return RatioTable(top=top, bottom=bottom, signs=tuple(s for _, _, s in counted), reason=reason)
 
 
 def divided(top: Array, bottom: Array) -> Array:
@@ -75,7 +75,7 @@ def seed_mean(values: Array) -> Array:
     return divided(np.where(held, values, 0.0).sum(-1), held.sum(-1).astype(np.float64))
 
 
-def seed_values(table: Quotients) -> Array:
+def seed_values(table: RatioTable) -> Array:
     """The value of every seed, [S]."""
     found = divided(table.top.sum(-1), table.bottom.sum(-1))
     return np.asarray((np.array(table.signs)[:, None] * found).sum(0))
@@ -87,7 +87,7 @@ def _weights(index: NDArray[np.int64], n: int) -> Array:
     return np.bincount(rows.ravel(), minlength=index.size).reshape(index.shape).astype(np.float64)
 
 
-def resampled(tables: Sequence[Quotients], generator: np.random.Generator) -> Array:
+def resampled(tables: Sequence[RatioTable], generator: np.random.Generator) -> Array:
     """Bootstrap over examples, the same draws for all tables and seeds: [K,B], nan where undefined.
 
     Raises:

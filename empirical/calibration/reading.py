@@ -18,8 +18,8 @@ from empirical.core.undefined import Number, Undefined
 from empirical.inference.attention import Run
 from empirical.inference.forward import states
 from empirical.inference.recorder import QueryLog
-from empirical.inference.settings import Part, Reading, parts
-from empirical.metrics.accumulate import Tally
+from empirical.inference.settings import Part, ReadOptions, parts
+from empirical.metrics.accumulate import MetricAccumulator
 from empirical.metrics.dose import Captures
 from empirical.metrics.kendall import attended, demonstration_tokens, example_kendall, token_kendall
 from empirical.metrics.similarity import Array, Mask, Similarity, rec2ftp
@@ -66,9 +66,9 @@ def joined(found: Sequence[Part]) -> Part:
     return replace(first, c=c, q=q)
 
 
-def reading_of(episode: Prompted) -> Reading:
+def reading_of(episode: Prompted) -> ReadOptions:
     """Recorded at the query itself, which is where the model predicts."""
-    return Reading(labels=LABELS, words=WORDS, position="prompt", wide=len(episode.queries))
+    return ReadOptions(labels=LABELS, words=WORDS, position="prompt", wide=len(episode.queries))
 
 
 def zero_shot(model: LinearModel, episode: Prompted) -> tuple[Part, ...]:
@@ -112,9 +112,9 @@ def similarities(found: Read, ranked: int | None = None) -> dict[str, Similarity
 
     Base lines that are drawn at random, which the tally has beside them, come from seed 0.
     """
-    tally = Tally(0)
+    tally = MetricAccumulator(0)
     for z, i, f in zip(found.zsl, found.icl, found.ft, strict=True):
-        tally.add(f.index, z, i, f)
+        tally.update(f.index, z, i, f)
     c, scores = (x[:ranked] for x in found.scores())
     return {
         **{name: tally.similarity(name) for name in tally.rows},

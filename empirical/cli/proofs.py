@@ -66,10 +66,10 @@ def run_formal(ids: list[str] | None, folder: Path) -> None:
 
     from empirical.core.terminal import TerminalReporter
     from proofs.formal.check import CoqMissing, formal_check
-    from proofs.statements import CATALOGUE
+    from proofs.statements import STATEMENTS
 
     console = Console()
-    chosen = [s for s in CATALOGUE if not ids or s.id in ids]
+    chosen = [s for s in STATEMENTS if not ids or s.id in ids]
     if not chosen:
         raise UserError(
             f"expected a statement of matrix algebra for Coq, got {', '.join(ids or [])}, whose "

@@ -16,7 +16,7 @@ _OTHER_ATTENTION = "about an attention variant that the decoders loaded here do 
 _MOMENTUM = "about momentum attention, which the decoders loaded here do not contain"
 _FALSE = "the claim is false and refuted by its witness"
 
-NO_SITE: Mapping[str, str] = {
+NOT_APPLICABLE: Mapping[str, str] = {
     "squared-loss-step-from-zsl": "the claim is false and refuted by its witness; on a layer it "
     "would hold only where W_ZSL K' vanishes",
     "generic-loss-gradient": "its loss is the network above a layer; one-step-dual checks the same "

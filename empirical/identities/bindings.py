@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from empirical.identities.applicability import NO_SITE
+from empirical.identities.applicability import NOT_APPLICABLE
 from empirical.identities.layer_capture import (
     Examples,
     LayerCapture,
@@ -26,8 +26,8 @@ from empirical.identities.layer_capture import (
 
 __all__ = [
     "NEEDS_UPDATE",
-    "NO_SITE",
-    "SITES",
+    "NOT_APPLICABLE",
+    "BINDINGS",
     "TRAINED",
     "Examples",
     "LayerCapture",
@@ -265,7 +265,7 @@ def _whole_block(at: LayerCapture) -> Variables:
     return at.mlp.variables(at.tokens.dtype)
 
 
-SITES: Mapping[str, Callable[[LayerCapture], Variables]] = {
+BINDINGS: Mapping[str, Callable[[LayerCapture], Variables]] = {
     "context-split": _context_split,
     "linear-attention-dual": _linear_attention,
     "squared-loss-step-anywhere": _squared_loss_step,

@@ -27,7 +27,7 @@ from empirical.models.decoder import LoadedModel, default_dtype_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Meeting:
+class BlockActivations:
     """One block over T tokens.
 
     `entered` [T,d]; `query` [H,h,T], `key` and `value` [G,h,T] leave the projections; `normed_q`,
@@ -59,7 +59,7 @@ class Meeting:
 
 
 @dataclass(kw_only=True)
-class Reading:
+class TokenBatch:
     """What one pass left: per layer the arguments of its attention and its output [H h]."""
 
     calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
@@ -102,15 +102,15 @@ def last(x: Tensor, tokens: int = 1) -> Tensor:
     return x.detach().reshape(-1, x.shape[-1])[-tokens:].clone()
 
 
-def read(
+def run_with_cache(
     model: LoadedModel, blocks: Sequence[Block], ids: Sequence[int],
     also: Mapping[Any, Any] | None = None,
-) -> Reading:  # fmt: skip
+) -> TokenBatch:  # fmt: skip
     """One pass of the model over `ids`; all hooks removed.
 
     `also`: further modules, each with a forward hook of its own.
     """
-    found = Reading()
+    found = TokenBatch()
     handles = [module.register_forward_hook(hook) for module, hook in (also or {}).items()]
     try:
         for i, block in enumerate(blocks):
@@ -155,7 +155,9 @@ class _Ask(Run):
         raise _Seen
 
 
-def ask(model: LoadedModel, blocks: Sequence[Block], reading: Reading, layer: int) -> Meeting:
+def block_activations(
+    model: LoadedModel, blocks: Sequence[Block], reading: TokenBatch, layer: int
+) -> BlockActivations:
     """What met in one block of a pass."""
     block, (args, kwargs) = blocks[layer], reading.calls[layer]
     left: dict[int, Tensor] = {}
@@ -184,7 +186,7 @@ def ask(model: LoadedModel, blocks: Sequence[Block], reading: Reading, layer: in
     q, (k, v) = handed_q[0].mT, (to_groups(x, block.groups)[0].mT for x in (handed_k, handed_v))
     factor = _own_factor(block, parts["query"], q)
     states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-    return Meeting(
+    return BlockActivations(
         block=block,
         entered=states[0].detach(),
         query=parts["query"],

@@ -98,12 +98,12 @@ def each_layer(
             raise UserError(f"expected at least one {name} token, got none; pass {name}_ids")
     blocks, mlps = model.blocks, Mlps(model)
     seen, hooks = mlps.watch()
-    reading = meeting.read(model, blocks, [*context_ids, *query_ids], hooks)
+    reading = meeting.run_with_cache(model, blocks, [*context_ids, *query_ids], hooks)
     alone = None
     if len(context_ids) > 1:
         alone = mlps.without(blocks, [context_ids[0], *query_ids])
     for i in range(len(blocks)):
-        met = meeting.ask(model, blocks, reading, i)
+        met = meeting.block_activations(model, blocks, reading, i)
         yield captured(
             met,
             len(context_ids),

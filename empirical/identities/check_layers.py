@@ -19,8 +19,8 @@ from dualform.rounding import Tracked, compare, unit_roundoff
 from empirical.core.errors import UserError
 from empirical.identities import recomputation as as_run
 from empirical.identities import softmax_mixture as softmax_split
-from empirical.identities.applicability import NO_SITE, reason_against
-from empirical.identities.bindings import NEEDS_UPDATE, SITES, LayerCapture, Update, Variables
+from empirical.identities.applicability import NOT_APPLICABLE, reason_against
+from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, LayerCapture, Update, Variables
 from empirical.identities.capture_layers import each_layer, gradient_step
 from empirical.identities.mlp import BlockOps, PlainBlockOps
 from empirical.identities.softmax_metrics import scores
@@ -72,12 +72,13 @@ def chosen(statements: Sequence[str] | None) -> list[str]:
     Raises:
         UserError: for an unknown statement or one without a site.
     """
-    every = [*SITES, *BESIDE]
+    every = [*BINDINGS, *BESIDE]
     names = every if statements is None else list(statements)
     for name in names:
-        if name in NO_SITE:
+        if name in NOT_APPLICABLE:
             raise UserError(
-                f"expected a statement with a site in a layer, got {name!r} ({NO_SITE[name]}); "
+                f"expected a statement with a site in a layer, got {name!r} "
+                f"({NOT_APPLICABLE[name]}); "
                 f"choose among {', '.join(every)}"
             )
         if name not in every:
@@ -162,7 +163,7 @@ def _check(name: str, at: LayerCapture, layer: int) -> list[LayerCheck]:
 def _named(name: str, at: LayerCapture, checks: list[LayerCheck]) -> list[LayerCheck]:
     """The checks, with the reason where a near miss is true of a head by what the head is."""
     if name == "bias-as-weight":
-        bias = SITES[name](at)["b"]
+        bias = BINDINGS[name](at)["b"]
         return [
             replace(c, coincides="biases are zero or missing") if not bool((b != 0).any()) else c
             for c, b in zip(checks, bias, strict=True)
@@ -184,7 +185,7 @@ def _sides(at: LayerCapture, name: str) -> tuple[Tracked, Tracked, Tracked]:
     statement = by_id(name)
     if statement.near_miss is None:
         raise ValueError(f"expected a near miss of the true statement {name}, got none")
-    plain = SITES[name](at)
+    plain = BINDINGS[name](at)
     if name in ONE_BY_ONE:
         heads = [_one_head(plain, i) for i in range(len(at.q))]
         found = [_evaluated(name, at, v) for v in heads]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from empirical.identities.block_activations import Meeting
+from empirical.identities.block_activations import BlockActivations
 from empirical.models.architectures.qk_norm import Norm
 
 
@@ -92,7 +92,7 @@ def repeated(x: Tensor, heads: int) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Met:
+class AttentionKV:
     """Keys and values as they meet the queries: [H, h, T] each."""
 
     k: Tensor
@@ -100,7 +100,7 @@ class Met:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turned:
+class Rotary:
     """K [H, h, T] enters as K . C + (J K) . S: J [h, h], C and S [h, T]."""
 
     K: Tensor
@@ -108,7 +108,7 @@ class Turned:
     C: Tensor
     S: Tensor
 
-    def at(self, part: slice) -> Turned:
+    def at(self, part: slice) -> Rotary:
         """Some of the tokens."""
         return replace(self, K=self.K[..., part], C=self.C[..., part], S=self.S[..., part])
 
@@ -118,7 +118,7 @@ class Turned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normalised:
+class QKNorm:
     """K [H, h, T] becomes diag(g) K diag(r): g [H, h, 1], r [H, T, 1]; q [H, h, 1] after its norm.
 
     Where the norm subtracts the mean of a key's channels, K is without it already.
@@ -131,7 +131,7 @@ class Normalised:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passed:
+class MLPActivations:
     """What an MLP had for one token: `read` and `gave` [d, 1], [p, 1] between them."""
 
     read: Tensor
@@ -151,9 +151,9 @@ class WholeBlock:
     first: Tensor
     second: Tensor
     activation: Callable[[Tensor], Tensor]
-    within: Passed
-    alone: Passed
-    before: Passed
+    within: MLPActivations
+    alone: MLPActivations
+    before: MLPActivations
 
     def variables(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """By the names of block-as-weight-change."""
@@ -179,18 +179,18 @@ class LayerCapture:
     context: int
     first: int
     q: Tensor
-    met: Met | None
+    met: AttentionKV | None
     scaling: float
     softcap: float | None
     window: int | None
     bias: Tensor | None
     groups: int
-    turned: Turned | None
-    normed: Normalised | str | None
+    turned: Rotary | None
+    normed: QKNorm | str | None
     out: Tensor
     mlp: WholeBlock | str
     update: Update | None
-    meeting: Meeting
+    meeting: BlockActivations
 
     @property
     def shown(self) -> slice:
@@ -227,7 +227,11 @@ def pairs(at: LayerCapture) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor
 
 
 def captured(
-    meeting: Meeting, context: int, mlp: WholeBlock | str, update: Update | None, dtype: torch.dtype
+    meeting: BlockActivations,
+    context: int,
+    mlp: WholeBlock | str,
+    update: Update | None,
+    dtype: torch.dtype,
 ) -> LayerCapture:
     """What met in a block, copied to `dtype`; what follows from it is computed there."""
     block, heads = meeting.block, meeting.block.heads
@@ -246,7 +250,7 @@ def captured(
         context=context,
         first=0 if window is None else max(0, length - window),
         q=p.query @ x[:, -1:] if block.linear_keys else meeting.q[..., -1:].to(dtype),
-        met=None if block.linear_keys else Met(k=k, v=v),
+        met=None if block.linear_keys else AttentionKV(k=k, v=v),
         scaling=meeting.scaling,
         softcap=block.softcap,
         window=window,
@@ -261,15 +265,15 @@ def captured(
     )
 
 
-def _turned(meeting: Meeting, dtype: torch.dtype) -> Turned | None:
+def _turned(meeting: BlockActivations, dtype: torch.dtype) -> Rotary | None:
     if meeting.rotation is None:
         return None
     J, C, S = (x.to(dtype) for x in meeting.rotation)
     K = repeated(meeting.before.to(dtype), meeting.block.heads)
-    return Turned(K=K, J=J, C=C, S=S)
+    return Rotary(K=K, J=J, C=C, S=S)
 
 
-def _normalised(meeting: Meeting, dtype: torch.dtype) -> Normalised | str | None:
+def _normalised(meeting: BlockActivations, dtype: torch.dtype) -> QKNorm | str | None:
     norm = meeting.key_norm
     if norm is None:
         return None
@@ -277,7 +281,7 @@ def _normalised(meeting: Meeting, dtype: torch.dtype) -> Normalised | str | None
         return "the norm adds a bias to keys after their division, which the statement has not"
     K = norm.centre(meeting.key.to(dtype))
     heads, q = meeting.block.heads, meeting.normed_q
-    return Normalised(
+    return QKNorm(
         K=repeated(K, heads),
         g=repeated(norm.gain.to(dtype), heads),
         r=repeated(_one_over_norm(norm, K), heads),

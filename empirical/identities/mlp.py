@@ -18,7 +18,7 @@ from torch import Tensor
 from dualform.ops import TensorOps, TrackedOps
 from dualform.rounding import Tracked, rounded, unit_roundoff
 from empirical.identities import block_activations as meeting
-from empirical.identities.layer_capture import Passed, WholeBlock
+from empirical.identities.layer_capture import MLPActivations, WholeBlock
 from empirical.models.architectures.adapters import ADAPTERS
 from empirical.models.decoder import LoadedModel
 
@@ -87,17 +87,17 @@ class PlainBlockOps(TensorOps):
 
 
 @dataclass(kw_only=True)
-class Glances:
+class MLPCache:
     """What MLPs had for the last two tokens, by layer and place: [2, d] or [2, p]."""
 
     seen: dict[tuple[int, str], Tensor] = field(default_factory=dict)
 
-    def of(self, layer: int, token: int = -1) -> Passed:
+    def of(self, layer: int, token: int = -1) -> MLPActivations:
         """One layer and token."""
         read, hidden, active, gave = (
             self.seen[layer, x][token, :, None] for x in ("read", "hidden", "active", "gave")
         )
-        return Passed(read=read, hidden=hidden, active=active, gave=gave)
+        return MLPActivations(read=read, hidden=hidden, active=active, gave=gave)
 
 
 def _follow(thing: Any, path: str) -> Any:
@@ -134,9 +134,9 @@ class Mlps:
                 names = ", ".join(sorted(strange))
                 self.reason = f"the rounding of its activation ({names}) has no bound here"
 
-    def watch(self) -> tuple[Glances, dict[Any, Any]]:
+    def watch(self) -> tuple[MLPCache, dict[Any, Any]]:
         """What will be seen, and the hooks that see it."""
-        found, hooks = Glances(), dict[Any, Any]()
+        found, hooks = MLPCache(), dict[Any, Any]()
         for i, parts in enumerate(self.parts):
             for module, names in zip(parts, (("read", "hidden"), ("active", "gave")), strict=False):
 
@@ -147,15 +147,15 @@ class Mlps:
                 hooks[module] = keep
         return found, hooks
 
-    def without(self, blocks: Sequence[Any], ids: Sequence[int]) -> Glances | None:
+    def without(self, blocks: Sequence[Any], ids: Sequence[int]) -> MLPCache | None:
         """What the MLPs read of `ids` alone; None where they have another form."""
         if self.reason is not None:
             return None
         found, hooks = self.watch()
-        meeting.read(self.model, blocks, ids, hooks)
+        meeting.run_with_cache(self.model, blocks, ids, hooks)
         return found
 
-    def at(self, layer: int, seen: Glances, alone: Glances | None) -> WholeBlock | str:
+    def at(self, layer: int, seen: MLPCache, alone: MLPCache | None) -> WholeBlock | str:
         """One layer for the statement, or the reason."""
         if alone is None:
             return self.reason or ALONE

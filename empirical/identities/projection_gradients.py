@@ -21,7 +21,7 @@ Name = Literal["k", "v"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class ProjectionGradients:
     """One layer, by example: states [T, d] that entered, gradients [T, G, h] in the outputs.
 
     `biased`: whether the projections have biases, which are the weights of a row of ones.
@@ -54,7 +54,7 @@ class Record:
         )
 
 
-def _keep(record: Record, parts: Sequence[tuple[Name, Projection]]) -> Any:
+def _keep(record: ProjectionGradients, parts: Sequence[tuple[Name, Projection]]) -> Any:
     """A hook of one map, which makes keys, values or both."""
 
     def back(gradient: Tensor) -> None:
@@ -72,13 +72,14 @@ def _keep(record: Record, parts: Sequence[tuple[Name, Projection]]) -> Any:
 
 
 @contextmanager
-def recording(blocks: Sequence[Block]) -> Iterator[list[Record]]:
+def recording(blocks: Sequence[Block]) -> Iterator[list[ProjectionGradients]]:
     """A record of every self-attention block while inside; hooks always removed on leaving.
 
     Passes without gradients are not recorded. Batches of one example are expected.
     """
     records = [
-        Record(groups=block.groups, biased=block.key.module.bias is not None) for block in blocks
+        ProjectionGradients(groups=block.groups, biased=block.key.module.bias is not None)
+        for block in blocks
     ]
     handles = []
     try:

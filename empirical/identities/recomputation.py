@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dualform.rounding import Tracked, rounded, unit_roundoff
 from empirical.identities import softmax_mixture as softmax_split
-from empirical.identities.layer_capture import LayerCapture, Passed, repeated
+from empirical.identities.layer_capture import LayerCapture, MLPActivations, repeated
 from empirical.identities.mlp import activated
 from empirical.models.architectures.qk_norm import Norm
 
@@ -164,7 +164,7 @@ def mlp(at: LayerCapture) -> list[Sides]:
     own, before = at.mlp.within, at.mlp.before
     one = own.read.new_ones(1, 1)
 
-    def steps(had: Passed) -> tuple[Tracked, Tracked, Tracked]:
+    def steps(had: MLPActivations) -> tuple[Tracked, Tracked, Tracked]:
         assert not isinstance(at.mlp, str)
         return (
             Tracked(at.mlp.first) @ Tracked(torch.cat([had.read, one])),

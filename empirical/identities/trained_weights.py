@@ -23,7 +23,7 @@ from dualform.rounding import Comparison, Tracked, compare
 from empirical.core.progress import Advance, ignore
 from empirical.identities.bindings import TRAINED, Projections, Update
 from empirical.identities.capture_layers import projections
-from empirical.identities.projection_gradients import Record, recording
+from empirical.identities.projection_gradients import ProjectionGradients, recording
 from empirical.inference.finetune import finetuned
 from empirical.models.decoder import LoadedModel
 from empirical.results.layer_check import LayerCheck, NotApplicable
@@ -41,9 +41,9 @@ class Training:
     rate: float
     before: list[Projections]
     after: list[Projections]
-    records: list[Record]
+    records: list[ProjectionGradients]
     after_first: list[Projections]
-    stale: list[Record]
+    stale: list[ProjectionGradients]
 
     def updates(self) -> list[Update]:
         """What finetuning added per layer, and by which examples."""
@@ -115,7 +115,7 @@ def _both(p: Projections) -> Tensor:
     return torch.cat([p.key, p.value], 1)
 
 
-def _gradients(record: Record) -> Tensor:
+def _gradients(record: ProjectionGradients) -> Tensor:
     """Output gradients of keys over those of values: [G, 2h, n]."""
     return torch.cat([record.came_back("k"), record.came_back("v")], 1)
 

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from empirical.core.progress import Advance, ignore
 from empirical.data.prompts import Query
-from empirical.inference.settings import Part, Reading, batches, parts
+from empirical.inference.settings import Part, ReadOptions, batches, parts
 from empirical.models.decoder import LoadedModel
 
 CAPTURES = "captures"  # folder, below that of the results, of what is kept until a cell is done
@@ -135,7 +135,7 @@ def key_of(**inputs: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tokens_sha256(queries: Sequence[Query], reading: Reading, context: Sequence[int]) -> str:
+def tokens_sha256(queries: Sequence[Query], reading: ReadOptions, context: Sequence[int]) -> str:
     """Over prompts, classes, answers, context and the division into batches."""
     lines = [[list(q.prompt), q.label, [list(c) for c in q.choices]] for q in queries]
     labels = [list(x) for x in reading.labels]
@@ -147,7 +147,7 @@ def tokens_sha256(queries: Sequence[Query], reading: Reading, context: Sequence[
 def stored_parts(
     model: LoadedModel,
     queries: Sequence[Query],
-    reading: Reading,
+    reading: ReadOptions,
     context: Sequence[int],
     store: Store | None,
     advance: Advance = ignore,

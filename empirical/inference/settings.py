@@ -56,8 +56,8 @@ class Part:
     """What one batch left: B of the queries, `index` their places.
 
     scores [B,C] (minus infinity where a query has fewer answers), labels [B], h [B,L,d], m: B
-    arrays [L,H,T_i]; for the first `Reading.wide` queries, whose places are in `wide`, c [B',L,T_c]
-    (in context only) and q [B',L,H h]. h and m are empty where nothing is recorded.
+    arrays [L,H,T_i]; for the first `ReadOptions.wide` queries, whose places are in `wide`, c
+    [B',L,T_c] (in context only) and q [B',L,H h]. h and m are empty where nothing is recorded.
     """
 
     index: tuple[int, ...]
@@ -86,7 +86,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """How queries are read: label tokens and words, where states are recorded, and if at all.
 
     `wide`: for so many of the first queries, queries and scores towards the context are recorded.
@@ -111,7 +111,7 @@ class Reading:
 
 
 def check_inputs(
-    model: LoadedModel, queries: Sequence[Query], reading: Reading, start: int
+    model: LoadedModel, queries: Sequence[Query], reading: ReadOptions, start: int
 ) -> None:
     """Refuse what cannot be run after a context of `start` tokens.
 
@@ -171,7 +171,7 @@ def check_shift(model: LoadedModel, context: Sequence[int], shift: int) -> None:
         )
 
 
-def batches(queries: Sequence[Query], reading: Reading) -> list[tuple[int, ...]]:
+def batches(queries: Sequence[Query], reading: ReadOptions) -> list[tuple[int, ...]]:
     """Places of the queries of each batch: of one padded length, in order of length and place."""
     order = sorted(range(len(queries)), key=lambda i: reading.length(queries[i]))
     found = []
@@ -185,7 +185,7 @@ def batches(queries: Sequence[Query], reading: Reading) -> list[tuple[int, ...]]
 def parts(
     model: LoadedModel,
     queries: Sequence[Query],
-    reading: Reading,
+    reading: ReadOptions,
     context: Sequence[int] = (),
     advance: Advance = ignore,
     skip: int = 0,
@@ -220,7 +220,7 @@ class _Reader:
     """A model ready to read batches; `lead` stands in front of every query."""
 
     model: LoadedModel
-    reading: Reading
+    reading: ReadOptions
     recorder: Recorder | None
     quiet: Run
     watched: Run
@@ -356,7 +356,7 @@ def zero_shot(
     Raises:
         UserError: as `check_inputs`.
     """
-    how = Reading(
+    how = ReadOptions(
         labels=labels, words=words, position=position, batch_size=batch_size, record=record
     )
     return gather(model, list(parts(model, queries, how, (), advance)))
@@ -380,7 +380,7 @@ def in_context(
     """
     if not context:
         raise UserError("expected a context that starts with BOS, got an empty one; use pack()")
-    how = Reading(
+    how = ReadOptions(
         labels=labels, words=words, position=position, batch_size=batch_size, record=record
     )
     return gather(model, list(parts(model, queries, how, context, advance)))
@@ -412,7 +412,7 @@ def fine_tuned(
     Raises:
         UserError: as `check_inputs` and `finetuned`; `DivergedError` where training diverges.
     """
-    how = Reading(
+    how = ReadOptions(
         labels=labels, words=words, position=position, batch_size=batch_size, record=record
     )
     check_inputs(model, queries, how, 1)

@@ -58,8 +58,8 @@ def _rows(found: Similarity) -> Rows:
                 total=found.total)  # fmt: skip
 
 
-class Tally:
-    """Grows by batches of the three settings, in any order; `measurements` at the end.
+class MetricAccumulator:
+    """Grows by batches of the three settings, in any order; `compute` at the end.
 
     `seed` feeds all draws: one stream for each example, and one for the intervals.
     """
@@ -70,7 +70,7 @@ class Tally:
         self.right: dict[str, list[bool]] = {name: [] for name in ("zsl", "icl", "ft")}
         self.rows: dict[str, list[Rows]] = {}
 
-    def add(self, index: Sequence[int], zsl: Outcome, icl: Outcome, ft: Outcome) -> None:
+    def update(self, index: Sequence[int], zsl: Outcome, icl: Outcome, ft: Outcome) -> None:
         """One batch: `index` [B] names its examples.
 
         Raises:
@@ -114,7 +114,7 @@ class Tally:
             sum(r.total for r in rows),
         )
 
-    def measurements(self) -> dict[str, Measurement]:
+    def compute(self) -> dict[str, Measurement]:
         """The METRICS."""
         order = np.argsort(self.index)
         right = {name: np.array(x, dtype=np.bool_)[order] for name, x in self.right.items()}
@@ -140,9 +140,9 @@ def measure(
     Raises:
         ValueError: when the outcomes are not over the same examples.
     """
-    tally = Tally(int(generator.integers(2**63)))
-    tally.add(range(len(zsl.labels)), zsl, icl, ft)
-    return tally.measurements()
+    tally = MetricAccumulator(int(generator.integers(2**63)))
+    tally.update(range(len(zsl.labels)), zsl, icl, ft)
+    return tally.compute()
 
 
 def kendall_measurements(

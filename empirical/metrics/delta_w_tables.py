@@ -17,7 +17,7 @@ from empirical.metrics import similarity as metrics
 from empirical.metrics.delta_w import LIKENESS, Measured
 from empirical.metrics.series import to_series
 from empirical.metrics.similarity import Array, Similarity
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 
 OTHER = tuple(f"{name}_other" for name in LIKENESS)
 SIZES = ("norm_icl", "norm_ft", "norm_other", "lambda", "bos")
@@ -167,7 +167,7 @@ def _intervals(
     return numbers
 
 
-def finding(heads: Heads, generator: np.random.Generator, note: str = "") -> Finding:
+def finding(heads: Heads, generator: np.random.Generator, note: str = "") -> ConditionResult:
     """All tables, series and numbers; `generator` feeds the intervals over queries."""
     tables = {name: heads.table(name) for name in NAMES}
     numbers = {name: _mean(table) for name, table in tables.items()}
@@ -180,7 +180,7 @@ def finding(heads: Heads, generator: np.random.Generator, note: str = "") -> Fin
     queries, layers, count = heads.defined["cosine"].shape
     numbers |= {"queries": float(queries), "heads": float(layers * count),
                 "draws": float(heads.draws)}  # fmt: skip
-    return Finding(
+    return ConditionResult(
         series={name: to_series(x, generator) for name, x in similar.items()},
         numbers=numbers,
         tables=tables,

@@ -20,7 +20,7 @@ from empirical.metrics.accumulate import Outcome, Rows
 from empirical.metrics.kendall import example_kendall, token_kendall
 from empirical.metrics.mixing import Mix, mixed, mixed_answers, mixed_scores
 from empirical.metrics.similarity import Array, Interval, Mask, Similarity
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 
 DOSES = tuple(round(0.1 * i, 1) for i in range(11))
 FROM_STATES = ("sim_aou", "sim_aou_unnormalised")
@@ -210,13 +210,13 @@ def as_tables(found: dict[str, list[Reading]], doses: Sequence[float]) -> dict[s
     return tables
 
 
-def dose(captures: Captures, generator: np.random.Generator) -> Finding:
+def dose(captures: Captures, generator: np.random.Generator) -> ConditionResult:
     """The calibration curve of every metric on a cell's own captures.
 
     Raises:
         ValueError: as `tallied`.
     """
-    return Finding(tables=as_tables(curves(captures, generator), DOSES), note=NOTE)
+    return ConditionResult(tables=as_tables(curves(captures, generator), DOSES), note=NOTE)
 
 
 def equivalent(doses: Sequence[float], curve: Sequence[Number], value: Number) -> Number:

@@ -1,7 +1,7 @@
 """Three settings over the same examples -> every series of a finding, batch by batch (no torch).
 
-`measure.Tally` is the paper's metrics with their base lines; here are the controls on the metric's
-own side beside them: scores that were centred, and softmax weights, in SimAM.
+`accumulate.MetricAccumulator` is the paper's metrics with their base lines; here are the controls
+on the metric's own side beside them: scores that were centred, and softmax weights, in SimAM.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from scipy import stats
 
 from empirical.core.undefined import Number, Undefined
 from empirical.metrics import similarity as metrics
-from empirical.metrics.accumulate import Outcome, Rows, Tally
+from empirical.metrics.accumulate import MetricAccumulator, Outcome, Rows
 from empirical.metrics.kendall import Kendall
 from empirical.metrics.similarity import Similarity
-from empirical.results.control_results import Finding, Series
+from empirical.results.control_results import ConditionResult, Series
 
 # Metrics of a finding that replaces a setting; those of Kendall are of the first 100 examples.
 SIMILARITIES = (
@@ -33,22 +33,22 @@ DIGITS = 5  # of the ends of an interval, far below its own error over resamples
 LAYERS = 11  # stream of draws, beside those of `measure`
 
 
-class Panel:
+class SeriesAccumulator:
     """Grows by batches in any order; `seed` feeds all draws, one stream for each example."""
 
     def __init__(self, seed: int) -> None:
-        self.tally = Tally(seed)
+        self.tally = MetricAccumulator(seed)
         self.more: dict[str, list[Rows]] = {}
         self.answers: dict[str, list[int]] = {"zsl": [], "icl": [], "ft": []}
         self.labels: list[int] = []
 
-    def add(self, index: Sequence[int], zsl: Outcome, icl: Outcome, ft: Outcome) -> None:
+    def update(self, index: Sequence[int], zsl: Outcome, icl: Outcome, ft: Outcome) -> None:
         """One batch: `index` [B] names its examples.
 
         Raises:
             ValueError: when the three are not over the same examples.
         """
-        self.tally.add(index, zsl, icl, ft)
+        self.tally.update(index, zsl, icl, ft)
         self.labels += zsl.labels.tolist()
         for name, x in (("zsl", zsl), ("icl", icl), ("ft", ft)):
             self.answers[name] += x.predictions.tolist()
@@ -65,7 +65,9 @@ class Panel:
         """Places of the examples in the order of their index."""
         return np.argsort(self.tally.index)
 
-    def finding(self, ranks: Mapping[str, Similarity | Undefined], note: str = "") -> Finding:
+    def compute(
+        self, ranks: Mapping[str, Similarity | Undefined], note: str = ""
+    ) -> ConditionResult:
         """All series, answers and accuracies; `ranks` holds those of Kendall that were taken."""
         found: dict[str, Similarity | Undefined] = {}
         self.tally.rows |= self.more
@@ -74,7 +76,7 @@ class Panel:
         found |= ranks
         answered = {k: np.array(x, dtype=np.int64)[self.order] for k, x in self.answers.items()}
         labels = np.array(self.labels, dtype=np.int64)[self.order]
-        return Finding(
+        return ConditionResult(
             series={
                 name: to_series(x, np.random.default_rng((LAYERS, self.tally.seed, i, 1)))
                 for i, (name, x) in enumerate(found.items())

@@ -16,7 +16,7 @@ from empirical.results import identity_checks as check_files
 from empirical.results import language_models as momentum
 from empirical.results import record as records
 from empirical.results.calibration import Calibration
-from empirical.results.control_results import BASE, Evidence, Finding
+from empirical.results.control_results import BASE, ConditionResult, ControlResults
 from empirical.results.language_models import Trained
 from empirical.results.record import TIMING, Record
 
@@ -30,7 +30,7 @@ class Results:
     """
 
     records: tuple[Record, ...]
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[ControlResults, ...]
     checks: tuple[Mapping[str, Any], ...]
     calibration: Calibration | None
     timing: Mapping[str, Mapping[str, float]]
@@ -40,12 +40,12 @@ class Results:
         """(model, task) of the records: models by name, tasks in the paper's order."""
         return _ordered({(r.provenance.model, r.task) for r in self.records})
 
-    def evidence_of(self, model: str, task: str) -> tuple[Evidence, ...]:
+    def evidence_of(self, model: str, task: str) -> tuple[ControlResults, ...]:
         """The seeds of one model and task, ascending."""
         found = [e for e in self.evidence if (e.provenance.model, e.task) == (model, task)]
         return tuple(sorted(found, key=lambda e: e.provenance.seed))
 
-    def with_finding(self, name: str) -> tuple[tuple[str, str, tuple[Evidence, ...]], ...]:
+    def with_finding(self, name: str) -> tuple[tuple[str, str, tuple[ControlResults, ...]], ...]:
         """(model, task, seeds) wherever a finding of that name is there."""
         found = []
         for model, task in self.cells():
@@ -73,13 +73,13 @@ def _ordered(pairs: set[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs, key=place))
 
 
-def present(cell: Evidence, name: str = BASE) -> bool:
+def present(cell: ControlResults, name: str = BASE) -> bool:
     """Whether a cell has that finding, with something in it."""
     finding = cell.findings.get(name)
     return finding is not None and finding.absent is None
 
 
-def findings(seeds: Sequence[Evidence], name: str) -> tuple[Finding, ...]:
+def findings(seeds: Sequence[ControlResults], name: str) -> tuple[ConditionResult, ...]:
     """The findings of that name, in the order of the seeds."""
     return tuple(e.findings[name] for e in seeds if present(e, name))
 

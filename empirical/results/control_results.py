@@ -48,7 +48,7 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class ConditionResult:
     """What one condition gave; `absent` says why there is nothing, and is None otherwise.
 
     `series`: by name of the metric. `predictions`: by setting ("zsl", "icl", "ft"), the class that
@@ -65,7 +65,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class ControlResults:
     """All findings of a cell; `labels` [n] are the right classes, `words` their names."""
 
     task: str
@@ -73,9 +73,9 @@ class Evidence:
     counts: Mapping[str, int]
     words: tuple[str, ...]
     labels: NDArray[np.int64]
-    findings: Mapping[str, Finding]
+    findings: Mapping[str, ConditionResult]
 
-    def adding(self, name: str, finding: Finding) -> Evidence:
+    def adding(self, name: str, finding: ConditionResult) -> ControlResults:
         """With one more finding."""
         return replace(self, findings={**self.findings, name: finding})
 
@@ -85,7 +85,7 @@ def evidence_name(model: str, task: str, seed: int) -> str:
     return file_name("evidence", model, f"{task}-s{seed}")
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
+def _plain(finding: ConditionResult) -> dict[str, Any]:
     return {
         "series": {
             name: {
@@ -100,7 +100,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(evidence: Evidence, folder: Path) -> Path:
+def write(evidence: ControlResults, folder: Path) -> Path:
     """Write both files, each whole or not at all, the arrays first.
 
     Raises:
@@ -125,7 +125,7 @@ def write(evidence: Evidence, folder: Path) -> Path:
     return path
 
 
-def read(path: Path) -> Evidence:
+def read(path: Path) -> ControlResults:
     """Parse and validate one file and its arrays.
 
     Raises:
@@ -140,7 +140,7 @@ def read(path: Path) -> Evidence:
     arrays = _arrays(path.with_suffix(".safetensors"))
     counts = reader.mapping("counts", v["counts"])
     findings = reader.mapping("findings", v["findings"])
-    return Evidence(
+    return ControlResults(
         task=reader.text("task", v["task"]),
         provenance=reader.provenance(v["provenance"]),
         counts={k: reader.integer(k, x) for k, x in counts.items()},
@@ -150,7 +150,7 @@ def read(path: Path) -> Evidence:
     )
 
 
-def read_all(folder: Path) -> tuple[Evidence, ...]:
+def read_all(folder: Path) -> tuple[ControlResults, ...]:
     """Every `evidence-*.json` of a folder, in name order; none is no error.
 
     Raises:
@@ -180,11 +180,11 @@ def _taken(arrays: Mapping[str, NDArray[Any]], name: str, path: Path) -> NDArray
 
 def _finding(
     reader: Reader, name: str, value: Any, arrays: Mapping[str, NDArray[Any]], path: Path
-) -> Finding:
+) -> ConditionResult:
     wanted = {"series", "predictions", "numbers", "tables", "note", "absent"}
     v = reader.keys(name, value, wanted)
     numbers = reader.mapping("numbers", v["numbers"])
-    return Finding(
+    return ConditionResult(
         series={
             metric: _series(reader, s, _taken(arrays, f"{name}/series/{metric}", path))
             for metric, s in reader.mapping("series", v["series"]).items()

@@ -15,7 +15,7 @@ from empirical.data.prompts import PUBLISHED_MAX_LENGTH, Query, answers, label_t
 from empirical.inference.settings import (
     Labels,
     Position,
-    Reading,
+    ReadOptions,
     check_inputs,
 )
 from empirical.metrics.kendall import (
@@ -149,9 +149,9 @@ def _check(model: LoadedModel, found: Prepared, settings: StudySettings) -> None
     check_inputs(model, [*found.shown, *found.held], how, 1)
 
 
-def reading_of(ready: Prepared, settings: StudySettings) -> Reading:
+def reading_of(ready: Prepared, settings: StudySettings) -> ReadOptions:
     """How the queries of a cell are read and recorded."""
-    return Reading(
+    return ReadOptions(
         labels=ready.labels,
         words=ready.task.labels,
         position=settings.position,

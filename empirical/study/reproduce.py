@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from empirical.core.progress import SILENT, Reporter
-from empirical.identities.applicability import NO_SITE
+from empirical.identities.applicability import NOT_APPLICABLE
 from empirical.results import identity_checks as check_files
 from empirical.results.identity_checks import CheckProvenance
 from empirical.study.check_identities import all_statements, run_checks, trained_on
@@ -69,7 +69,7 @@ def check_task(
     found = run_checks(
         study.model, ready, queries=queries, rate=rate, arithmetic=arithmetic, reporter=reporter
     )
-    value = check_files.document(found, ready.task.name, wanted, NO_SITE)
+    value = check_files.document(found, ready.task.name, wanted, NOT_APPLICABLE)
     check_files.write(value, folder)
     return value
 

@@ -27,7 +27,7 @@ from empirical.inference.settings import (
     parts,
     training_examples,
 )
-from empirical.metrics.accumulate import Tally, kendall_measurements
+from empirical.metrics.accumulate import MetricAccumulator, kendall_measurements
 from empirical.metrics.kendall import (
     Kendall,
     attended,
@@ -48,7 +48,7 @@ from empirical.study.rate_selection import Remember, select_rate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class CellResult:
     """A cell's rate, how it was chosen: (rate, share right; nan: diverged), and its metrics."""
 
     rate: float
@@ -101,7 +101,7 @@ def run_prepared(
     stores: Stores | None = None,
     known: Sequence[tuple[float, float]] = (),
     remember: Remember = lambda _rate, _share: None,
-) -> Cell:
+) -> CellResult:
     """The rate selected, then ZSL, ICL and FT on the evaluation rows, and every metric.
 
     Raises:
@@ -116,11 +116,11 @@ def run_prepared(
         tally, queries, asked = _finetuned(model, ready, settings, rate, where, reporter)
         with reporter.stage(f"{title(ready)}: metrics", 1) as advance:
             ranks = _kendall(ready, where.icl, queries, asked)
-            found = tally.measurements() | kendall_measurements(
+            found = tally.compute() | kendall_measurements(
                 ranks, lambda i: np.random.default_rng((5, ready.seed, i, 1))
             )
             advance(1)
-    return Cell(rate=rate, selection=selection, metrics=found)
+    return CellResult(rate=rate, selection=selection, metrics=found)
 
 
 @contextmanager
@@ -140,9 +140,9 @@ def _finetuned(
     rate: float,
     where: Stores,
     reporter: Reporter,
-) -> tuple[Tally, QueryLog, dict[int, np.ndarray]]:
+) -> tuple[MetricAccumulator, QueryLog, dict[int, np.ndarray]]:
     """FT measured against what the stores hold; queries of training, and q_p of the first rows."""
-    tally, log = Tally(ready.seed), QueryLog(layers=model.n_layers)
+    tally, log = MetricAccumulator(ready.seed), QueryLog(layers=model.n_layers)
     asked: dict[int, np.ndarray] = {}
     how = reading_of(ready, settings)
     examples = training_examples(model, ready.shown, ready.labels)
@@ -158,7 +158,7 @@ def _finetuned(
                     f"expected the captures of batch {number} in {where.zsl.folder.parent}, got "
                     "none that can be read; run the same command again"
                 )
-            tally.add(ft.index, zsl, icl, ft)
+            tally.update(ft.index, zsl, icl, ft)
             asked |= ft.asked
             if where.ft is not None:
                 where.ft.write(number, ft)
@@ -194,7 +194,7 @@ def run_task(
     source: Source,
     settings: StudySettings,
     reporter: Reporter = SILENT,
-) -> Cell:
+) -> CellResult:
     """`prepare`, then `run_prepared`.
 
     Raises:

@@ -33,7 +33,7 @@ from empirical.study.request import (
     protocol_name,
     settings_of,
 )
-from empirical.study.run_cell import Cell, Stores, in_context_accuracy, run_prepared
+from empirical.study.run_cell import CellResult, Stores, in_context_accuracy, run_prepared
 
 
 def _store(study: Study, ready: Prepared, folder: Path, setting: str, *more: object) -> Store:
@@ -167,7 +167,7 @@ def _kept(study: Study, ready: Prepared, stores: Stores, folder: Path) -> bool:
 def _provenance(
     study: Study,
     ready: Prepared,
-    got: Cell | None,
+    got: CellResult | None,
     seeds: tuple[tuple[int, Number], ...],
 ) -> records.Provenance:
     """What is known before the run (None), and the chosen rate after it."""

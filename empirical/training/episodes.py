@@ -83,7 +83,8 @@ class Episodes:
     """Draws batches of episodes as token ids [B, T] and label targets [B, T].
 
     A text's tokens are its words' tokens one after another, as the pre-tokeniser splits at
-    spaces and punctuation; `tests/empirical/training/test_embedded.py` compares with the study's own packing.
+    spaces and punctuation; `tests/empirical/training/test_embedded.py` compares with the study's
+    own packing.
     """
 
     GROUPS = (("sst2", "sst5", "mr", "subj"), ("agnews",), ("cb",))

@@ -15,7 +15,8 @@ import typer
 
 from empirical.core.errors import UserError
 from empirical.core.json_files import write_text
-from empirical.identities.bindings import NO_SITE, SITES, TRAINED
+from empirical.identities.applicability import NOT_APPLICABLE
+from empirical.identities.bindings import BINDINGS, TRAINED
 from proofs.derivations import DERIVATIONS
 from proofs.formal.coq import NotFormal
 from proofs.formal.lemmas import lemmas
@@ -91,11 +92,11 @@ def _exact(statement: Statement, notes: list[str]) -> str:
 
 
 def _layers(statement: Statement, notes: list[str]) -> str:
-    if statement.id in SITES:
+    if statement.id in BINDINGS:
         return "every head"
     if statement.id in TRAINED:
         return "trained"
-    return _note(f"no site: {NO_SITE[statement.id]}", notes)
+    return _note(f"no site: {NOT_APPLICABLE[statement.id]}", notes)
 
 
 def _note(text: str, notes: list[str]) -> str:

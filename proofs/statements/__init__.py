@@ -19,7 +19,7 @@ from proofs.statements.softmax import SOFTMAX
 from proofs.statements.variants import VARIANTS
 
 __all__ = [
-    "CATALOGUE",
+    "STATEMENTS",
     "EVERYTHING",
     "FACTS",
     "FAMILIES",
@@ -53,8 +53,8 @@ FAMILIES: tuple[tuple[str, tuple[Statement, ...]], ...] = (
     ("Attention variants as optimisers", VARIANTS),
     ("Self-attention layers built to descend", CONSTRUCTION),
 )
-CATALOGUE: tuple[Statement, ...] = tuple(s for _, family in FAMILIES for s in family)
-EVERYTHING: tuple[Statement | Fact, ...] = (*CATALOGUE, *FACTS)
+STATEMENTS: tuple[Statement, ...] = tuple(s for _, family in FAMILIES for s in family)
+EVERYTHING: tuple[Statement | Fact, ...] = (*STATEMENTS, *FACTS)
 
 
 def by_id(name: str) -> Statement:
@@ -63,7 +63,7 @@ def by_id(name: str) -> Statement:
     Raises:
         UnknownStatement: listing the known ids.
     """
-    found = any_by_id(name, CATALOGUE)
+    found = any_by_id(name, STATEMENTS)
     assert isinstance(found, Statement), "the catalogue holds nothing else"
     return found
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from empirical.identities import check_layers as identities
-from empirical.identities.applicability import NO_SITE
-from empirical.identities.bindings import SITES, TRAINED
+from empirical.identities.applicability import NOT_APPLICABLE
+from empirical.identities.bindings import BINDINGS, TRAINED
 from empirical.identities.check_layers import BESIDE
 from empirical.results import identity_checks as check_files
 from empirical.study import check_identities as checking
-from proofs.statements import CATALOGUE
+from proofs.statements import STATEMENTS
 from tests.empirical.identities.test_check_layers import NOT_HERE
 from tests.support.study import dualform, error_line
 
-EVERY = [*SITES, *BESIDE, *TRAINED]
+EVERY = [*BINDINGS, *BESIDE, *TRAINED]
 HERE = [name for name in EVERY if name not in NOT_HERE]
 CHECKS = 2 * (2 * len(HERE) - 2)  # two layers of two heads; two are on whole blocks
 
@@ -35,7 +35,7 @@ def test_it_prints_every_layer_and_ends_with_one_line_of_totals(
     words = result.stdout[: result.stdout.index("└")].split()
     assert all(words.count(name) == 2 for name in HERE)  # two layers
     assert "not applicable, all layers: grouped-queries: every query head has " in result.stdout
-    assert f"no place in a decoder: {len(NO_SITE)} further statements" in result.stdout
+    assert f"no place in a decoder: {len(NOT_APPLICABLE)} further statements" in result.stdout
     assert result.stdout.count("lambda 0.") == 2
     last = result.stdout.splitlines()[-1]
     value = json.loads(next(tmp_path.glob("*.json")).read_text())
@@ -71,7 +71,7 @@ def test_the_file_holds_every_number_and_where_it_comes_from(
     assert given == set(NOT_HERE) == {x["statement"] for x in value["not_applicable"]}
     # Every id of the catalogue is there: checked, or with a reason.
     told = {*value["no_site"], *given, *value["summary"]["statements"]}
-    assert told == {s.id for s in CATALOGUE} | set(BESIDE)
+    assert told == {s.id for s in STATEMENTS} | set(BESIDE)
     assert max(ratios) == value["summary"]["all"]["worst_ratio"]
     mass = value["summary"]["softmax"]["demonstrations"]
     assert 0 < mass["low"] <= mass["mean"] <= mass["high"] < 1 and mass["total"] == 2 * 2 * 2

@@ -24,13 +24,13 @@ from dualform.rounding import (
     compare,
 )
 from proofs.semantics import kinds, not_bounded_exactly, not_on_integers
-from proofs.statements import CATALOGUE, Side, Statement, UnknownStatement, by_id
+from proofs.statements import STATEMENTS, Side, Statement, UnknownStatement, by_id
 from tests.support.draws import Draw, draws, integers, sizes_of, tensors
 
 pytestmark = pytest.mark.dual_form
 
-TRUE = [s for s in CATALOGUE if s.claim == "true"]
-FALSE = [s for s in CATALOGUE if s.claim == "false"]
+TRUE = [s for s in STATEMENTS if s.claim == "true"]
+FALSE = [s for s in STATEMENTS if s.claim == "false"]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 REACH = {torch.float16: 2, torch.bfloat16: 12, torch.float32: 12, torch.float64: 90}

@@ -20,7 +20,7 @@ from proofs.formal.coq import NotFormal, Printer, identifier
 from proofs.formal.expansion import pieces
 from proofs.formal.lemmas import Lemmas, lemmas
 from proofs.formal.refutations import refutation
-from proofs.statements import CATALOGUE, Statement, by_id
+from proofs.statements import STATEMENTS, Statement, by_id
 from proofs.terms import Term, TermOps, dim, symbol, variables
 
 OPS = TermOps()
@@ -37,21 +37,21 @@ with_coq = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FormalVerdict]:
     """The catalogue's verdicts."""
-    found = formal_check(CATALOGUE, tmp_path_factory.mktemp("coq"))
+    found = formal_check(STATEMENTS, tmp_path_factory.mktemp("coq"))
     return {v.id: v for v in found}
 
 
 @with_coq
 def test_every_statement_is_checked_or_has_its_reason(verdicts: dict[str, FormalVerdict]) -> None:
-    assert list(verdicts) == [s.id for s in CATALOGUE]
+    assert list(verdicts) == [s.id for s in STATEMENTS]
     unlike = {n: v.detail for n, v in verdicts.items() if v.status != "checked"}
     assert set(unlike) == set(NOT_FORMAL), unlike
     assert all(NOT_FORMAL[n] in detail for n, detail in unlike.items())
-    assert lemma_count(verdicts.values()) > 2 * len(CATALOGUE)
+    assert lemma_count(verdicts.values()) > 2 * len(STATEMENTS)
 
 
 @with_coq
-@pytest.mark.parametrize("statement", CATALOGUE, ids=lambda s: s.id)
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda s: s.id)
 def test_its_lemmas_are_the_ones_it_needs(
     statement: Statement, verdicts: dict[str, FormalVerdict]
 ) -> None:
@@ -114,7 +114,7 @@ def test_without_coq_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CoqMissing, match="no `coqc` on PATH; install it.*libcoq-mathcomp-algebra"):
-        formal_check(CATALOGUE[:1], tmp_path)
+        formal_check(STATEMENTS[:1], tmp_path)
 
 
 def test_a_kind_without_a_printed_form_says_so() -> None:
@@ -157,7 +157,7 @@ def test_the_expansion_of_a_product_has_all_its_powers() -> None:
 
 
 def test_every_statement_prints() -> None:
-    for statement in CATALOGUE:
+    for statement in STATEMENTS:
         if statement.id in NOT_FORMAL:
             with pytest.raises(NotFormal, match=NOT_FORMAL[statement.id]):
                 all_lemmas(statement)

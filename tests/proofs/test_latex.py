@@ -9,7 +9,7 @@ import pytest
 
 from proofs.prove import prove
 from proofs.rules import RULES
-from proofs.statements import CATALOGUE, by_id
+from proofs.statements import STATEMENTS, by_id
 from proofs.terms import TermOps, dim, symbol, variables
 from proofs.tex import EQUATIONS, document, prose, tex
 
@@ -29,7 +29,7 @@ def compiled(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_document_compiles_without_a_line_that_sticks_out(tmp_path: Path) -> None:
-    run = compiled(document([prove(s) for s in CATALOGUE]), tmp_path)
+    run = compiled(document([prove(s) for s in STATEMENTS]), tmp_path)
     assert run.returncode == 0, run.stdout[-2000:]
     assert (tmp_path / "identities.pdf").stat().st_size > 10_000
     log = (tmp_path / "identities.log").read_text(encoding="latin-1")
@@ -43,11 +43,11 @@ def test_the_compile_check_sees_a_double_superscript(tmp_path: Path) -> None:
 
 
 def test_every_statement_appears_with_its_id_verdict_and_rules() -> None:
-    text = document([prove(s) for s in CATALOGUE])
-    for statement in CATALOGUE:
+    text = document([prove(s) for s in STATEMENTS])
+    for statement in STATEMENTS:
         assert prose(statement.id) in text
-    assert text.count(r"\textbf{proved(all sizes)}") == sum(s.claim == "true" for s in CATALOGUE)
-    assert text.count(r"\textbf{refuted(witness)}") == sum(s.claim == "false" for s in CATALOGUE)
+    assert text.count(r"\textbf{proved(all sizes)}") == sum(s.claim == "true" for s in STATEMENTS)
+    assert text.count(r"\textbf{refuted(witness)}") == sum(s.claim == "false" for s in STATEMENTS)
     assert set(EQUATIONS) == {rule.name for rule in RULES}
 
 

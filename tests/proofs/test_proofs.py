@@ -32,15 +32,15 @@ from proofs.rules import (
     Rule,
 )
 from proofs.semantics import not_by_sympy_alone
-from proofs.statements import CATALOGUE, Side, Statement, by_id
+from proofs.statements import STATEMENTS, Side, Statement, by_id
 from proofs.steps import Closed, Derivation, Direct, Induction, Invariant, Step, WrongStep
 from proofs.symbolic import GradientDisagreement, equal, is_zero, judge, to_sympy
 from proofs.terms import ShapeError, Term, TermOps, components, dim, symbol, variables
 
 pytestmark = pytest.mark.dual_form
 
-TRUE = [s for s in CATALOGUE if s.claim == "true"]
-FALSE = [s for s in CATALOGUE if s.claim == "false"]
+TRUE = [s for s in STATEMENTS if s.claim == "true"]
+FALSE = [s for s in STATEMENTS if s.claim == "false"]
 OPS = TermOps()
 named = pytest.mark.parametrize("statement", TRUE, ids=lambda s: s.id)
 
@@ -69,8 +69,8 @@ def test_every_true_statement_has_a_derivation_and_no_other_has() -> None:
 
 
 def test_every_statement_has_a_near_miss_or_a_witness() -> None:
-    assert all((s.near_miss is None) == (s.witness is not None) for s in CATALOGUE)
-    assert len({s.id for s in CATALOGUE}) == len(CATALOGUE)
+    assert all((s.near_miss is None) == (s.witness is not None) for s in STATEMENTS)
+    assert len({s.id for s in STATEMENTS}) == len(STATEMENTS)
 
 
 def with_last_step(steps: tuple[Step, ...], side: Side) -> tuple[Step, ...]:

@@ -15,7 +15,7 @@ from empirical.core.undefined import Undefined
 from empirical.results import control_results as files
 from empirical.results import record as records
 from empirical.results.control_catalogue import CONTROLS
-from empirical.results.control_results import BASE, Evidence, Finding, Series
+from empirical.results.control_results import BASE, ConditionResult, ControlResults, Series
 from tests.support.records import provenance, record
 
 MODEL = "tiny_model|1"
@@ -65,7 +65,7 @@ class World:
     sd_noise: float = 0.03
     left_out: Sequence[str] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, Finding] = field(default_factory=dict)
+    extra: Mapping[str, ConditionResult] = field(default_factory=dict)
     inert: bool = False  # finetuning changes no answer
 
     def lead(self, metric: str, control: str) -> float:
@@ -144,9 +144,9 @@ def _predictions(
 
 def _finding(
     world: World, key: tuple[object, ...], control: str, labels: np.ndarray, classes: int
-) -> Finding:
+) -> ConditionResult:
     answered = _predictions(world, key, control, labels, classes)
-    return Finding(
+    return ConditionResult(
         series=_all_series(world, key, control),
         predictions=answered,
         numbers={f"{k}_accuracy": 100 * float((x == labels).mean()) for k, x in answered.items()},
@@ -154,11 +154,11 @@ def _finding(
     )
 
 
-def _study(world: World, key: tuple[object, ...], control: str) -> Finding:
+def _study(world: World, key: tuple[object, ...], control: str) -> ConditionResult:
     g = draws(*key, control)
     if control == "order":
         spreads = {f"order_{x}": series(0.2 * g.random(min(world.n, 100))) for x in ("icl", "ft")}
-        return Finding(
+        return ConditionResult(
             series=spreads,
             numbers={"orders": 10.0},
             tables={"icl_accuracy": [80.0, 82.0], "ft_accuracy": [70.0, 71.0]},
@@ -166,17 +166,18 @@ def _study(world: World, key: tuple[object, ...], control: str) -> Finding:
     if control == "rate":
         curves = {m: [x, x + 0.1, Undefined("finetuning diverges at this rate")]
                   for m, x in METRICS.items()}  # fmt: skip
-        return Finding(tables={"rate": [0.001, 0.01, 0.1], "ft_accuracy": [60.0, 70.0, 71.0],
+        return ConditionResult(tables={"rate": [0.001, 0.01, 0.1], "ft_accuracy": [60.0, 70.0,
+        71.0],
                                **curves})  # fmt: skip
     if control == "dose":
         curves = {m: [0.6 * d for d in DOSES] for m in METRICS}
-        return Finding(tables={"dose": DOSES, **curves})
-    return Finding(absent="made-up evidence has none")
+        return ConditionResult(tables={"dose": DOSES, **curves})
+    return ConditionResult(absent="made-up evidence has none")
 
 
 def evidence(
     task: str = "sst2", seed: int = 1, model: str = MODEL, world: World | None = None
-) -> Evidence:
+) -> ControlResults:
     """One cell of a world, with every control of the catalogue that is not left out."""
     world = World() if world is None else world
     words = WORDS.get(task, ("one", "two"))
@@ -185,17 +186,17 @@ def evidence(
     found = {BASE: _finding(world, key, BASE, labels, len(words))}
     for control in CONTROLS:
         if control in world.absent:
-            found[control] = Finding(absent=world.absent[control])
+            found[control] = ConditionResult(absent=world.absent[control])
         elif control in world.left_out:
             continue
         elif control in REPLACED:
             found[control] = _finding(world, key, control, labels, len(words))
         elif CONTROLS[control].kind == "ranks":
             ranks = {m: s for m, s in _all_series(world, key, control).items() if m in RANKS}
-            found[control] = Finding(series=ranks)
+            found[control] = ConditionResult(series=ranks)
         else:
             found[control] = _study(world, key, control)
-    return Evidence(
+    return ControlResults(
         task=task, provenance=replace(provenance(model), seed=seed),
         counts={"evaluation": world.n, "layers": LAYERS, "heads": 2}, words=words,
         labels=labels.astype(np.int64), findings={**found, **world.extra},
@@ -205,7 +206,7 @@ def evidence(
 def cells(
     tasks: Iterable[str] = ("sst2", "cb"), seeds: Iterable[int] = (1, 2, 3), model: str = MODEL,
     world: World | None = None,
-) -> tuple[Evidence, ...]:  # fmt: skip
+) -> tuple[ControlResults, ...]:  # fmt: skip
     """Every task with every seed."""
     return tuple(evidence(t, s, model, world) for t in tasks for s in seeds)
 
@@ -213,7 +214,7 @@ def cells(
 def write_folder(
     folder: Path, tasks: Iterable[str] = ("sst2", "cb"), seeds: Iterable[int] = (1, 2, 3),
     model: str = MODEL, world: World | None = None,
-) -> tuple[Evidence, ...]:  # fmt: skip
+) -> tuple[ControlResults, ...]:  # fmt: skip
     """Evidence and records of the same cells, as a run leaves them."""
     made = cells(tasks, seeds, model, world)
     for one in made:

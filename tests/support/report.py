@@ -17,7 +17,7 @@ from empirical.results import calibration as files
 from empirical.results import control_results as evidence
 from empirical.results import record as records
 from empirical.results.calibration import Calibration, Case, Check, Source
-from empirical.results.control_results import Evidence, Finding, Series
+from empirical.results.control_results import ConditionResult, ControlResults, Series
 from empirical.results.record import Record
 from tests.support.paths import ROOT
 
@@ -47,7 +47,7 @@ def series(g: np.random.Generator, centre: float, n: int, layers: int) -> Series
     )  # fmt: skip
 
 
-def replaced(g: np.random.Generator, record: Record, classes: int, share: float) -> Finding:
+def replaced(g: np.random.Generator, record: Record, classes: int, share: float) -> ConditionResult:
     """As a control that replaces a setting leaves it; `share` of what is measured remains."""
     n, layers = record.counts["examples"], record.counts["layers"]
     labels = np.arange(n) % classes
@@ -55,7 +55,7 @@ def replaced(g: np.random.Generator, record: Record, classes: int, share: float)
         name: np.where(g.random(n) < right, labels, g.integers(0, classes, n))
         for name, right in (("zsl", 0.4), ("icl", 0.5 + 0.4 * share), ("ft", 0.8))
     }
-    return Finding(
+    return ConditionResult(
         series={
             name: series(g, share * CENTRE.get(name, 0.1), 100 if name in RANKS else n, layers)
             for name in (*SIMILARITIES, *RANKS)
@@ -66,31 +66,31 @@ def replaced(g: np.random.Generator, record: Record, classes: int, share: float)
     )
 
 
-def ranks(g: np.random.Generator, layers: int) -> Finding:
-    return Finding(
+def ranks(g: np.random.Generator, layers: int) -> ConditionResult:
+    return ConditionResult(
         series={k: series(g, 0.05, 100, layers) for k in ("kendall", "kendall_examples")}
     )
 
 
-def rate(g: np.random.Generator, chosen: float) -> Finding:
+def rate(g: np.random.Generator, chosen: float) -> ConditionResult:
     names = (*SIMILARITIES, "kendall", "kendall_examples")
     columns = {name: [*map(float, np.sort(g.random(4))), DIVERGED] for name in names}
-    return Finding(
+    return ConditionResult(
         tables={"rate": [chosen * x for x in (0.1, 0.3, 1.0, 3.0, 10.0)],
                 "ft_accuracy": [60.0, 70.0, 80.0, 75.0, DIVERGED], **columns}
     )  # fmt: skip
 
 
-def order(g: np.random.Generator) -> Finding:
+def order(g: np.random.Generator) -> ConditionResult:
     spread = {f"order_{k}": series(g, x, 100, 1) for k, x in (("icl", 0.15), ("ft", 0.06))}
-    return Finding(
+    return ConditionResult(
         series=spread,
         tables={f"{k}_accuracy": list(map(float, g.uniform(80, 95, 10))) for k in ("icl", "ft")},
         numbers={"orders": 10.0, "examples": 100.0},
     )
 
 
-def weight_changes(g: np.random.Generator, layers: int, heads: int) -> Finding:
+def weight_changes(g: np.random.Generator, layers: int, heads: int) -> ConditionResult:
     """With the tables and numbers that the real finding has, from the same code."""
     table = Heads(8, layers, heads, 20)
     by = rotations(4, 20, g)
@@ -111,9 +111,9 @@ def random_head(g: np.random.Generator) -> Head:
                 scaling=0.5, softcap=None)  # fmt: skip
 
 
-def maps(g: np.random.Generator, k: int) -> Finding:
+def maps(g: np.random.Generator, k: int) -> ConditionResult:
     own, shown = g.dirichlet(np.ones(13), size=(4, 2)), g.dirichlet(np.ones(13 + k), size=4)
-    return Finding(
+    return ConditionResult(
         tables={
             "heads": [[1, 0], [3, 2], [0, 1], [2, 3]],
             "tokens": [f"t{i + 1}" for i in range(12)],
@@ -126,22 +126,24 @@ def maps(g: np.random.Generator, k: int) -> Finding:
     )  # fmt: skip
 
 
-def dose(g: np.random.Generator) -> Finding:
+def dose(g: np.random.Generator) -> ConditionResult:
     names = (*SIMILARITIES, "kendall", "kendall_examples")
     doses = [0.0, 0.25, 0.5, 0.75, 1.0]
     tops = dict(zip(names, g.uniform(0.6, 0.9, len(names)), strict=True))
-    return Finding(
+    return ConditionResult(
         tables={"dose": doses} | {m: [0.05 + d * t for d in doses] for m, t in tops.items()}
     )
 
 
-def findings(record: Record, seed: int, classes: int) -> dict[str, Finding]:
+def findings(record: Record, seed: int, classes: int) -> dict[str, ConditionResult]:
     g = np.random.default_rng((seed, TASKS.index(record.task)))
     layers = record.counts["layers"]
     found = {"base": replaced(g, record, classes, 1.0)}
     for i, name in enumerate(REPLACING):
         found[name] = replaced(g, record, classes, 0.1 + 0.05 * i)
-    found["layer_causal"] = Finding(absent="finetuning layer by layer diverges at this rate")
+    found["layer_causal"] = ConditionResult(
+        absent="finetuning layer by layer diverges at this rate"
+    )
     found["kendall_unfinetuned"], found["kendall_inputs"] = ranks(g, layers), ranks(g, layers)
     found["rate"], found["order"] = rate(g, record.provenance.rate), order(g)
     found["delta_w"] = weight_changes(g, layers, record.counts["heads"])
@@ -189,7 +191,7 @@ def full_folder(folder: Path, seeds: Sequence[int] = (1,), tasks: Sequence[str] 
             words = WORDS.get(task, ("Negative", "Positive"))
             command = (*made.provenance.command, "--control", "all")
             evidence.write(
-                Evidence(
+                ControlResults(
                     task=task, provenance=replace(made.provenance, command=command),
                     counts=made.counts, words=words,
                     labels=np.arange(made.counts["examples"]) % len(words),

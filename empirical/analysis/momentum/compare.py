@@ -33,7 +33,7 @@ from empirical.analysis.momentum.tables import (
     loss_gap,
 )
 from empirical.analysis.momentum.task_means import estimated, mean_of_tasks
-from empirical.analysis.ratio_estimators import Quotients
+from empirical.analysis.ratio_estimators import RatioTable
 from empirical.core.undefined import Undefined
 from empirical.results.attention_kinds import Layer
 from empirical.results.language_models import Trained
@@ -70,7 +70,7 @@ def _at_scale(runs: Matched) -> AtScale:
 def _language(runs: Matched, place: str, length: int) -> list[Language]:
     """Every layer on one text."""
     text = f"{place}-{length}"
-    tables: dict[tuple[Layer, str], Quotients | str] = {}
+    tables: dict[tuple[Layer, str], RatioTable | str] = {}
     for x in runs.layers:
         tables[x, "loss"] = loss(runs, x, text)
         tables[x, "gap"] = loss_gap(runs, x, PLAIN_LAYER, text)
@@ -107,7 +107,7 @@ def _learning(runs: Matched, layers: Sequence[Layer], task: str) -> list[Learnin
     """The layers on one task."""
     plain = answered(runs, PLAIN_LAYER, task)
     held = {x: answered(runs, x, task) for x in layers}
-    tables: dict[tuple[Layer, str], Quotients | str] = {}
+    tables: dict[tuple[Layer, str], RatioTable | str] = {}
     for x, mine in held.items():
         for zero, name in ((False, "difference"), (True, "zero_shot_difference")):
             gap = ITSELF if x == PLAIN_LAYER else accuracy_gap(mine, plain, zero_shot=zero)

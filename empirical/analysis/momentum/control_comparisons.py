@@ -15,7 +15,7 @@ from empirical.analysis.momentum.matching import Matched
 from empirical.analysis.momentum.outcome import Learning
 from empirical.analysis.momentum.tables import PERCENT, accuracy_gap, answered, loss, loss_gap
 from empirical.analysis.momentum.task_means import estimated
-from empirical.analysis.ratio_estimators import Quotients, mean_of
+from empirical.analysis.ratio_estimators import RatioTable, mean_of
 from empirical.core.undefined import Number, Undefined
 from empirical.results.attention_kinds import (
     AVERAGED_KEYS,
@@ -86,7 +86,7 @@ def _on_text(runs: Matched, ours: Layer, other: Layer, control: str, text: str) 
     """
     absent = f"no loss on {text}"
     known = text in runs.every[0].losses
-    tables: dict[str, Quotients | str] = dict.fromkeys(("ours", "theirs", "gap"), absent)
+    tables: dict[str, RatioTable | str] = dict.fromkeys(("ours", "theirs", "gap"), absent)
     if known:
         tables = {
             "ours": _scaled(loss(runs, ours, text)), "theirs": _scaled(loss(runs, other, text)),
@@ -95,13 +95,13 @@ def _on_text(runs: Matched, ours: Layer, other: Layer, control: str, text: str) 
     return _comparison(runs.scale, text, LANGUAGE, control, tables)
 
 
-def _scaled(table: Quotients) -> Quotients:
+def _scaled(table: RatioTable) -> RatioTable:
     return mean_of(-PERCENT * table.top[0])
 
 
 def _on_task(runs: Matched, ours: Layer, other: Layer, control: str, task: str) -> Comparison:
     mine, theirs = (answered(runs, x, task) for x in (ours, other))
-    tables: dict[str, Quotients | str] = {
+    tables: dict[str, RatioTable | str] = {
         "ours": mine if isinstance(mine, str) else mine.accuracy(),
         "theirs": theirs if isinstance(theirs, str) else theirs.accuracy(),
         "gap": accuracy_gap(mine, theirs),
@@ -110,7 +110,7 @@ def _on_task(runs: Matched, ours: Layer, other: Layer, control: str, task: str) 
 
 
 def _comparison(
-    scale: str, task: str, metric: str, control: str, tables: Mapping[str, Quotients | str]
+    scale: str, task: str, metric: str, control: str, tables: Mapping[str, RatioTable | str]
 ) -> Comparison:
     found = estimated(tables)
     return Comparison(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from empirical.analysis.momentum.matching import PLAIN_LAYER, Matched
-from empirical.analysis.ratio_estimators import Quotients, mean_of, quotients_of
+from empirical.analysis.ratio_estimators import RatioTable, mean_of, quotients_of
 from empirical.metrics.similarity import Array
 from empirical.results.attention_kinds import Layer
 from empirical.results.language_models import Scores
@@ -23,14 +23,14 @@ def losses(runs: Matched, layer: Layer, seeds: Sequence[int], text: str) -> Arra
     return np.array([runs.runs[layer][s].losses[text] for s in seeds], dtype=np.float64)
 
 
-def loss(runs: Matched, layer: Layer, text: str) -> Quotients:
+def loss(runs: Matched, layer: Layer, text: str) -> RatioTable:
     """Mean loss over windows and all seeds of a layer."""
     return mean_of(losses(runs, layer, sorted(runs.runs[layer]), text))
 
 
 def loss_gap(
     runs: Matched, layer: Layer, other: Layer, text: str, scale: float = 1.0
-) -> Quotients | str:
+) -> RatioTable | str:
     """`scale` times a layer's loss less another's, window by window, over their common seeds."""
     seeds = runs.shared(layer, other)
     if layer == other:
@@ -56,12 +56,12 @@ class Answered:
         ]
         return np.array(rows, dtype=np.float64)
 
-    def accuracy(self, zero_shot: bool = False) -> Quotients:
+    def accuracy(self, zero_shot: bool = False) -> RatioTable:
         """In percent, over all seeds."""
         right = self.right(sorted(self.scores), zero_shot)
         return quotients_of([(right, np.ones_like(right), PERCENT)])
 
-    def gain(self) -> Quotients:
+    def gain(self) -> RatioTable:
         """Points in context above zero-shot, row by row."""
         seeds = sorted(self.scores)
         return mean_of(PERCENT * (self.right(seeds) - self.right(seeds, zero_shot=True)))
@@ -81,7 +81,7 @@ def answered(runs: Matched, layer: Layer, task: str) -> Answered | str:
 
 def accuracy_gap(
     a: Answered | str, b: Answered | str, *, zero_shot: bool = False
-) -> Quotients | str:
+) -> RatioTable | str:
     """Points of `a` above `b`, row by row, over their common seeds."""
     for one in (a, b):
         if isinstance(one, str):

@@ -22,7 +22,7 @@ from empirical.analysis.intervals import (
     nothing,
     t_interval,
 )
-from empirical.analysis.ratio_estimators import Quotients
+from empirical.analysis.ratio_estimators import RatioTable
 from empirical.core.undefined import Undefined
 
 K = TypeVar("K", bound=Hashable)
@@ -30,7 +30,7 @@ STREAM = 17  # of draws
 OTHER_SEEDS = "the tasks have other numbers of seeds: their spread cannot be put together"
 
 
-def estimated(tables: Mapping[K, Quotients | str]) -> dict[K, Estimate]:
+def estimated(tables: Mapping[K, RatioTable | str]) -> dict[K, Estimate]:
     """The estimate of every table, or of nothing with the reason; equal sizes share their draws."""
     out: dict[K, Estimate] = {k: nothing(t) for k, t in tables.items() if isinstance(t, str)}
     held = {k: t for k, t in tables.items() if not isinstance(t, str)}

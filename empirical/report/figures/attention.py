@@ -15,7 +15,7 @@ from empirical.report.figures.heatmap import opacity
 from empirical.report.render.drawing import Figure, Panel, ticks
 from empirical.report.render.palette import RULE, STYLES
 from empirical.report.results import Results
-from empirical.results.control_results import Evidence
+from empirical.results.control_results import ControlResults
 
 ROWS = ("zero-shot", "finetuned", "in context")
 GAP = 1.0  # between BOS, demonstrations and the query's own tokens
@@ -105,7 +105,7 @@ def words(found: Head) -> str:
     return "; ".join(lines) + "."
 
 
-def figure(model: str, task: str, cell: Evidence, models: Sequence[str]) -> Figure:
+def figure(model: str, task: str, cell: ControlResults, models: Sequence[str]) -> Figure:
     """The chosen heads of one cell."""
     found = heads(cell.findings["attention_maps"].tables)
     made = cell.provenance

@@ -19,7 +19,7 @@ from empirical.report.render.palette import BAND, MUTED, PAPER, STYLES
 from empirical.report.results import Results, present
 from empirical.report.tables.pooling import FIRST, mean_of, origin, plain
 from empirical.results.calibration import Calibration
-from empirical.results.control_results import BASE, Evidence
+from empirical.results.control_results import BASE, ControlResults
 
 SHOWN = (
     "sim_aou", "sim_aou_unnormalised", "sim_am_after", "sim_am_delta", "sim_am_centred_after",
@@ -42,7 +42,7 @@ class Line:
     at: float
 
 
-def _mean(cells: Sequence[Evidence], name: str) -> tuple[float, ...]:
+def _mean(cells: Sequence[ControlResults], name: str) -> tuple[float, ...]:
     """A column of the tables, mean over the seeds that have it; empty where none has."""
     rows = [e.findings["dose"].tables.get(name) for e in cells]
     found = [[plain(x) for x in r] for r in rows if r is not None]
@@ -51,7 +51,7 @@ def _mean(cells: Sequence[Evidence], name: str) -> tuple[float, ...]:
     return tuple(float(x) for x in np.mean(found, axis=0))
 
 
-def line(cells: Sequence[Evidence], metric: str) -> Line | None:
+def line(cells: Sequence[ControlResults], metric: str) -> Line | None:
     """The curve of one metric; None where a seed lacks it or has other doses."""
     tables: list[Mapping[str, Any]] = [e.findings["dose"].tables for e in cells]
     doses = {tuple(t.get("dose", ())) for t in tables}

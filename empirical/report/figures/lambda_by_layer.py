@@ -16,7 +16,7 @@ from empirical.report.figures.weight_changes import mean_table, origin_of
 from empirical.report.render.drawing import Figure, Key, Panel, looks
 from empirical.report.render.palette import BAND, STYLES
 from empirical.report.results import Results, findings
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def _words(found: Shares) -> str:
     )
 
 
-def of_findings(model: str, task: str, found: Sequence[Finding]) -> Shares:
+def of_findings(model: str, task: str, found: Sequence[ConditionResult]) -> Shares:
     """λ of the findings "delta_w" of a task's seeds: means over seeds and queries."""
     table = mean_table(found, "lambda")
     known = [[x for x in row if not math.isnan(x)] or [math.nan] for row in table]

@@ -15,7 +15,7 @@ from empirical.report.render.drawing import Figure, Key, Panel, looks, ticks
 from empirical.report.render.palette import MUTED, STYLES
 from empirical.report.results import Results, findings
 from empirical.report.tables.pooling import origin, plain
-from empirical.results.control_results import Evidence, Finding
+from empirical.results.control_results import ConditionResult, ControlResults
 
 SIDES = (("icl", "in context", 0), ("ft", "finetuned", 1))
 
@@ -29,7 +29,7 @@ class Row:
     accuracy: dict[str, tuple[float, ...]]
 
 
-def _spread(found: Sequence[Finding], side: str) -> tuple[float, float, float] | None:
+def _spread(found: Sequence[ConditionResult], side: str) -> tuple[float, float, float] | None:
     series = [f.series[f"order_{side}"] for f in found if f"order_{side}" in f.series]
     means = [s.mean for s in series if not isinstance(s.mean, Undefined)]
     if not means:
@@ -40,7 +40,7 @@ def _spread(found: Sequence[Finding], side: str) -> tuple[float, float, float] |
     return mean, min(low, default=mean), max(high, default=mean)
 
 
-def row(name: str, found: Sequence[Finding]) -> Row:
+def row(name: str, found: Sequence[ConditionResult]) -> Row:
     """The findings "order" of a task's seeds in one row."""
     spread, accuracy = {}, {}
     for side, _, _ in SIDES:
@@ -106,7 +106,7 @@ def _accuracies(rows: Sequence[Row]) -> str:
     )
 
 
-def _examples(cells: Sequence[Evidence]) -> str:
+def _examples(cells: Sequence[ControlResults]) -> str:
     counts = {f"{plain(e.findings['order'].numbers.get('examples')):g}" for e in cells}
     return f"n = {', '.join(sorted(counts))} examples per task"
 
@@ -122,7 +122,7 @@ def figure(results: Results) -> Figure | None:
     rows = [r for r in rows if r.spread]
     if not rows:
         return None
-    used: list[Evidence] = [e for _, _, seeds in cells for e in seeds]
+    used: list[ControlResults] = [e for _, _, seeds in cells for e in seeds]
     high = 0.9 + 0.36 * len(rows)
     return Figure(
         id="order",

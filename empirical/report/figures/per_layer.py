@@ -15,7 +15,7 @@ from empirical.report.render.drawing import Figure, Key, Panel, looks
 from empirical.report.render.palette import BAND, MUTED, STYLES, Style
 from empirical.report.results import Results, findings
 from empirical.report.tables.pooling import Curve, curve, origin
-from empirical.results.control_results import BASE, Evidence
+from empirical.results.control_results import BASE, ControlResults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def _words(name: str, own: Curve, shown: Mapping[str, Curve]) -> str:
     return " ".join([*lines, *(f"{k}: {of(c)}." for k, c in shown.items())])
 
 
-def _examples(cells: Sequence[Evidence], metric: str) -> str:
+def _examples(cells: Sequence[ControlResults], metric: str) -> str:
     """n of the metric, which may be of the first examples only."""
     counts = sorted({len(e.findings[BASE].series[metric].values) for e in cells})
     return f"n = {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} examples per task"

@@ -14,7 +14,7 @@ from empirical.report.render.drawing import Figure, Key, Panel, looks
 from empirical.report.render.palette import MUTED, STYLES
 from empirical.report.results import Results
 from empirical.report.tables.pooling import FIRST, origin, plain
-from empirical.results.control_results import Evidence
+from empirical.results.control_results import ControlResults
 
 SHOWN = (
     "ft_accuracy", "sim_aou", "sim_aou_unnormalised", "sim_am_after", "sim_am_delta", "kendall",
@@ -22,7 +22,7 @@ SHOWN = (
 Points = tuple[tuple[float, float], ...]  # (rate over the chosen rate, mean over seeds)
 
 
-def points(cells: Sequence[Evidence], metric: str) -> Points:
+def points(cells: Sequence[ControlResults], metric: str) -> Points:
     """A metric at every factor of the chosen rate, mean over the seeds where it is defined."""
     at: dict[float, list[float]] = {}
     for cell in cells:

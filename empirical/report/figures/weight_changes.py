@@ -17,7 +17,7 @@ from empirical.report.render.drawing import Figure, Key, Panel, looks, ticks
 from empirical.report.render.palette import BAND, INK, MUTED, STYLES
 from empirical.report.results import Results, findings
 from empirical.report.tables.pooling import origin, plain
-from empirical.results.control_results import Evidence, Finding
+from empirical.results.control_results import ConditionResult, ControlResults
 
 LIKENESSES: Mapping[str, str] = {
     "cosine": "Cosine of the two changes",
@@ -27,7 +27,7 @@ LIKENESSES: Mapping[str, str] = {
 Matrix = tuple[tuple[float, ...], ...]
 
 
-def mean_table(found: Sequence[Finding], name: str) -> Matrix:
+def mean_table(found: Sequence[ConditionResult], name: str) -> Matrix:
     """A table [L][H], mean over the seeds that have a value; nan where none has."""
     stacked = np.array([[[plain(x) for x in row] for row in f.tables[name]] for f in found])
     kept = ~np.isnan(stacked)
@@ -37,7 +37,7 @@ def mean_table(found: Sequence[Finding], name: str) -> Matrix:
     return tuple(tuple(map(float, row)) for row in mean)
 
 
-def outside(found: Sequence[Finding]) -> tuple[tuple[bool, ...], ...]:
+def outside(found: Sequence[ConditionResult]) -> tuple[tuple[bool, ...], ...]:
     """Heads whose cosine is above its own null band in every seed, or below in every seed: [L][H].
 
     A comparison with nan is false: an undefined head is not outside.
@@ -93,7 +93,7 @@ class Row:
     other: float
 
 
-def row(task: str, found: Sequence[Finding], name: str) -> Row:
+def row(task: str, found: Sequence[ConditionResult], name: str) -> Row:
     """Means over seeds; of intervals and bands the outermost ends."""
 
     def every(key: str) -> list[float]:
@@ -139,7 +139,7 @@ def _row_words(rows: Sequence[Row]) -> str:
     )
 
 
-def _cells(results: Results) -> list[tuple[str, str, tuple[Evidence, ...]]]:
+def _cells(results: Results) -> list[tuple[str, str, tuple[ControlResults, ...]]]:
     return list(results.with_finding("delta_w"))
 
 
@@ -201,7 +201,7 @@ def summary_figure(results: Results) -> Figure | None:
     )
 
 
-def origin_of(cells: Sequence[Evidence]) -> str:
+def origin_of(cells: Sequence[ControlResults]) -> str:
     """Model, data, queries and seeds of the finding."""
     counts = sorted({int(plain(e.findings["delta_w"].numbers.get("queries"))) for e in cells})
     return origin(cells, f"n = {', '.join(map(str, counts))} queries per task")

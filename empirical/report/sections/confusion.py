@@ -13,7 +13,7 @@ from empirical.report.render.blocks import Block, Details, Missing, Prose, Row, 
 from empirical.report.results import Results
 from empirical.report.tables.grid import Column, Grid
 from empirical.report.tables.pooling import origin
-from empirical.results.control_results import BASE, Evidence
+from empirical.results.control_results import BASE, ControlResults
 
 Counts = NDArray[np.int64]
 
@@ -23,7 +23,7 @@ def confusion(labels: Counts, answered: Counts, classes: int) -> Counts:
     return np.bincount(labels * classes + answered, minlength=classes**2).reshape(classes, classes)
 
 
-def _counts(seeds: Sequence[Evidence], setting: str) -> Counts | None:
+def _counts(seeds: Sequence[ControlResults], setting: str) -> Counts | None:
     """Summed over the seeds that have predictions of that setting."""
     size = len(seeds[0].words)
     found = [
@@ -34,7 +34,7 @@ def _counts(seeds: Sequence[Evidence], setting: str) -> Counts | None:
     return np.sum(found, axis=0) if found else None
 
 
-def _grid(name: str, setting: str, seeds: Sequence[Evidence], counts: Counts) -> Grid:
+def _grid(name: str, setting: str, seeds: Sequence[ControlResults], counts: Counts) -> Grid:
     words = seeds[0].words
     rows = []
     for word, row, right in zip(words, counts, np.diag(counts), strict=True):

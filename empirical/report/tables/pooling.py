@@ -9,7 +9,7 @@ from statistics import fmean
 
 from empirical.core.undefined import Number, Undefined
 from empirical.report.names import plural
-from empirical.results.control_results import Evidence, Finding, Series
+from empirical.results.control_results import ConditionResult, ControlResults, Series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def _over(
     return tuple(found)
 
 
-def curve(found: Sequence[Finding], metric: str) -> Curve | None:
+def curve(found: Sequence[ConditionResult], metric: str) -> Curve | None:
     """Mean over seeds, from the lowest to the highest end of the seeds' 95 % intervals."""
     series = [f.series[metric] for f in found if metric in f.series]
     series = [s for s in series if s.per_layer]
@@ -61,7 +61,7 @@ def mean_of(found: Sequence[Series]) -> Number:
 FIRST = "Kendall’s τ is of the first 100 examples at most."
 
 
-def origin(cells: Sequence[Evidence], counted: str | None = None) -> str:
+def origin(cells: Sequence[ControlResults], counted: str | None = None) -> str:
     """On which model, data, n and seeds: the end of every caption; `counted`: another n."""
     models = sorted({e.provenance.model for e in cells})
     sources = sorted({e.provenance.source for e in cells})

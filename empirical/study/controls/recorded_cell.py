@@ -31,10 +31,10 @@ from empirical.metrics.kendall import (
     example_kendall,
     measure_kendall,
 )
-from empirical.metrics.series import Panel, ranks_of
+from empirical.metrics.series import SeriesAccumulator, ranks_of
 from empirical.metrics.similarity import Array, Similarity
 from empirical.models.decoder import LoadedModel
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 from empirical.study.preparation import (
     Prepared,
     StudySettings,
@@ -50,7 +50,7 @@ KENDALL = 6  # stream of draws, as in `experiments`
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class RecordedCell:
     """A model, a cell and its rate, with the captures of its settings in stores.
 
     `other` is another task of the same run, `sibling` the same task with other demonstrations; None
@@ -79,7 +79,7 @@ class Bench:
         how = reading_of(self.ready, self.settings)
         return parts(self.model, self.ready.queries, how, context, shift=shift)
 
-    def measured(self) -> Finding:
+    def measured(self) -> ConditionResult:
         """The settings themselves, recorded and compared; later calls replace one of them.
 
         Raises:
@@ -115,7 +115,7 @@ class Bench:
 
     def finetuned_by(
         self, change: AbstractContextManager[object], log: QueryLog | Undefined, note: str = ""
-    ) -> Finding:
+    ) -> ConditionResult:
         """Finetuning replaced by another `change` of the weights; `log` its training queries."""
         with change:  # enters after training, so that the log is whole
             queries = log if isinstance(log, Undefined) else log.stacked().numpy()
@@ -134,14 +134,14 @@ class Bench:
         queries: Array | Undefined | None = None,
         same_tokens: bool = True,
         note: str = "",
-    ) -> Finding:
+    ) -> ConditionResult:
         """All series with the settings given in the place of those recorded.
 
         `same_tokens`: whether the context still holds, place by place, as many tokens as were
         trained on; without that the ranks of Kendall pair nothing. `queries`: Q' in the place of
         those of finetuning.
         """
-        panel = Panel(self.ready.seed)
+        panel = SeriesAccumulator(self.ready.seed)
         c: Asked = {}
         asked: Asked = {}
         sources = (
@@ -150,13 +150,13 @@ class Bench:
             self.after.read_all() if ft is None else ft,
         )
         for z, i, f in zip(*sources, strict=True):
-            panel.add(f.index, z, i, f)
+            panel.update(f.index, z, i, f)
             c |= i.attended
             asked |= f.asked
         made = self.queries() if queries is None else queries
         if not same_tokens:
             made = Undefined("the context holds other tokens than were trained on")
-        return panel.finding(self.ranks(c, made, asked), note)
+        return panel.compute(self.ranks(c, made, asked), note)
 
     def ranks(self, c: Asked, queries: Array | Undefined, asked: Asked) -> Ranks:
         """The series of Kendall between scores c towards the context and Q'q_p."""
@@ -178,11 +178,11 @@ class Bench:
         found = measure_kendall(scores, f, lengths, draws)
         return ranks_of(found, example_kendall(scores, np.zeros_like(scores), lengths))
 
-    def on(self, model: LoadedModel, folder: Path) -> Bench:
+    def on(self, model: LoadedModel, folder: Path) -> RecordedCell:
         """The same cell with another model, its captures in `folder`."""
         return replace(self, model=model, stores=stores_in(folder))
 
-    def recorded_at(self, position: Position, folder: Path) -> Bench:
+    def recorded_at(self, position: Position, folder: Path) -> RecordedCell:
         """The same cell with another recorded token."""
         settings = replace(self.settings, position=position)
         return replace(self, settings=settings, stores=stores_in(folder))
@@ -209,10 +209,10 @@ def bench_of(
     *,
     other: Prepared | None = None,
     sibling: Prepared | None = None,
-) -> Iterator[Bench]:
+) -> Iterator[RecordedCell]:
     """A bench whose captures are gone afterwards."""
     with TemporaryDirectory() as folder:
-        yield Bench(
+        yield RecordedCell(
             model=model, ready=ready, settings=settings, rate=rate, other=other, sibling=sibling,
             stores=stores_in(Path(folder)),
         )  # fmt: skip
@@ -241,6 +241,6 @@ def need(value: Prepared | None, what: str, how: str) -> Prepared:
     return value
 
 
-def named(bench: Bench, control: str) -> str:
+def named(bench: RecordedCell, control: str) -> str:
     """How a control is called while it runs."""
     return f"{title(bench.ready)}: {control}"

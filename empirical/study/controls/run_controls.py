@@ -22,7 +22,7 @@ from empirical.data.sources import ReadOnce
 from empirical.results import control_results as evidence
 from empirical.results import record as records
 from empirical.results import reuse as resume
-from empirical.results.control_results import BASE, Evidence
+from empirical.results.control_results import BASE, ControlResults
 from empirical.results.record import Record
 from empirical.study.controls.recorded_cell import bench_of, named
 from empirical.study.controls.runs import run_control
@@ -32,7 +32,7 @@ from empirical.study.request import Study, settings_of, source_of
 
 def run_controls(
     study: Study, made: Sequence[Record], folder: Path, reporter: Reporter = SILENT
-) -> tuple[Evidence, ...]:
+) -> tuple[ControlResults, ...]:
     """The findings asked for, of every cell that has one of the records.
 
     Raises:
@@ -48,7 +48,7 @@ def run_controls(
 
 def run_cell_controls(
     study: Study, ready: Prepared, record: Record, folder: Path, reporter: Reporter = SILENT
-) -> Evidence:
+) -> ControlResults:
     """The findings of one cell, those of its evidence file reused where they still hold.
 
     Raises:
@@ -79,7 +79,7 @@ def run_cell_controls(
     return held
 
 
-def _note(held: Evidence, folder: Path, seconds: float) -> None:
+def _note(held: ControlResults, folder: Path, seconds: float) -> None:
     """Seconds and memory, beside those of the record."""
     made = held.provenance
     name = evidence.evidence_name(made.model, held.task, made.seed)
@@ -90,10 +90,10 @@ def _note(held: Evidence, folder: Path, seconds: float) -> None:
 
 def _held(
     study: Study, ready: Prepared, record: Record, folder: Path, reporter: Reporter
-) -> Evidence:
+) -> ControlResults:
     """What the folder holds that was made with the same inputs, or a new file without findings."""
     made = record.provenance
-    new = Evidence(
+    new = ControlResults(
         task=record.task,
         provenance=replace(made, command=(*made.command, *study.control_options)),
         counts=record.counts,

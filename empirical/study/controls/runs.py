@@ -1,7 +1,7 @@
 """How every control of the catalogue is run on a bench.
 
-Each function takes a bench whose settings are recorded and gives one `Finding`. What cannot be run
-is a finding with a reason in `absent`.
+Each function takes a bench whose settings are recorded and gives one `ConditionResult`. What cannot
+be run is a finding with a reason in `absent`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from empirical.metrics.series import SIMILARITIES, to_series
 from empirical.metrics.similarity import Similarity, similarity
 from empirical.models.rerandomised import fully_random, random_blocks
 from empirical.results.control_catalogue import NO_POSITIONS
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 from empirical.study.controls.contexts import (
     context_of,
     random_tokens_like,
     shuffled_labels,
     wrong_labels,
 )
-from empirical.study.controls.recorded_cell import Bench, need, read_queries
+from empirical.study.controls.recorded_cell import RecordedCell, need, read_queries
 from empirical.study.controls.weight_changes import attention_maps, delta_w
 from empirical.study.preparation import Prepared, demonstration_lengths, reading_of
 
@@ -49,11 +49,11 @@ HEAD_QUERIES = 8  # on which weight changes are compared head by head
 OTHER_TOKENS = Undefined("finetuning read other tokens than the context holds")
 
 
-def _needs_other(bench: Bench) -> Prepared:
+def _needs_other(bench: RecordedCell) -> Prepared:
     return need(bench.other, "two tasks", "name a second --task")
 
 
-def ft_random(bench: Bench) -> Finding:
+def ft_random(bench: RecordedCell) -> ConditionResult:
     """A normal draw of the norm of the true change, parameter by parameter."""
     norms = update_norms(bench.model, bench.examples, bench.rate)
     generator = torch.Generator().manual_seed(int(bench.generator(1).integers(2**62)))
@@ -62,28 +62,30 @@ def ft_random(bench: Bench) -> Finding:
         return bench.compared(ft=bench.parts(), queries=log.stacked().numpy())
 
 
-def _by_examples(bench: Bench, shown: Sequence[Sequence[int]], same: bool, note: str) -> Finding:
+def _by_examples(
+    bench: RecordedCell, shown: Sequence[Sequence[int]], same: bool, note: str
+) -> ConditionResult:
     """Finetuned on other examples; `same`: their tokens are those of the context."""
     log = QueryLog(layers=bench.model.n_layers)
     change = finetuned(bench.model, shown, bench.rate, watch=log)
     return bench.finetuned_by(change, log if same else OTHER_TOKENS, note)
 
 
-def ft_other_task(bench: Bench) -> Finding:
+def ft_other_task(bench: RecordedCell) -> ConditionResult:
     """Finetuned on the demonstrations of another task of the run."""
     other = _needs_other(bench)
     shown = training_examples(bench.model, other.shown, other.labels)
     return _by_examples(bench, shown, False, f"other task: {other.task.name}")
 
 
-def ft_other_seed(bench: Bench) -> Finding:
+def ft_other_seed(bench: RecordedCell) -> ConditionResult:
     """Finetuned on other demonstrations of the task."""
     other = need(bench.sibling, "other demonstrations", "add training rows")
     shown = training_examples(bench.model, other.shown, other.labels)
     return _by_examples(bench, shown, False, f"demonstrations of seed {other.seed}")
 
 
-def _same_lengths(bench: Bench, changed: Sequence[Query]) -> bool:
+def _same_lengths(bench: RecordedCell, changed: Sequence[Query]) -> bool:
     ready = bench.ready
     return all(
         len(answers(a, ready.labels)[a.label]) == len(answers(b, ready.labels)[b.label])
@@ -91,7 +93,7 @@ def _same_lengths(bench: Bench, changed: Sequence[Query]) -> bool:
     )
 
 
-def ft_shuffled_labels(bench: Bench) -> Finding:
+def ft_shuffled_labels(bench: RecordedCell) -> ConditionResult:
     """Finetuned on the same texts, their labels exchanged among them."""
     changed = shuffled_labels(bench.ready.shown, bench.generator(2))
     shown = training_examples(bench.model, changed, bench.ready.labels)
@@ -101,7 +103,7 @@ def ft_shuffled_labels(bench: Bench) -> Finding:
     )
 
 
-def layer_causal(bench: Bench) -> Finding:
+def layer_causal(bench: RecordedCell) -> ConditionResult:
     """Finetuned layer by layer, each on its own early exit (LCGD)."""
     log = QueryLog(layers=bench.model.n_layers)
     change = layer_causally_finetuned(bench.model, bench.examples, bench.rate, watch=log)
@@ -111,7 +113,7 @@ def layer_causal(bench: Bench) -> Finding:
     return replace(found, numbers={**found.numbers, "ft_most_frequent_answer": 100 * float(most)})
 
 
-def icl_random_tokens(bench: Bench) -> Finding:
+def icl_random_tokens(bench: RecordedCell) -> ConditionResult:
     """Behind random tokens, BOS and EOS in their places."""
     encoder = bench.model.encoder
     size = bench.model.model.config.vocab_size
@@ -119,7 +121,7 @@ def icl_random_tokens(bench: Bench) -> Finding:
     return bench.compared(icl=bench.parts(context))
 
 
-def icl_wrong_labels(bench: Bench) -> Finding:
+def icl_wrong_labels(bench: RecordedCell) -> ConditionResult:
     """Behind the same texts, each with a wrong label."""
     ready = bench.ready
     changed = wrong_labels(ready.shown, len(ready.labels), bench.generator(4))
@@ -128,14 +130,14 @@ def icl_wrong_labels(bench: Bench) -> Finding:
     return bench.compared(icl=bench.parts(context), same_tokens=same)
 
 
-def icl_other_task(bench: Bench) -> Finding:
+def icl_other_task(bench: RecordedCell) -> ConditionResult:
     """Behind the demonstrations of another task."""
     other = _needs_other(bench)
     found = bench.parts(other.context)
     return bench.compared(icl=found, same_tokens=False, note=f"other task: {other.task.name}")
 
 
-def _shift(bench: Bench) -> int:
+def _shift(bench: RecordedCell) -> int:
     """Where BOS stands, so that a query's first token is where it is in context.
 
     Raises:
@@ -149,17 +151,17 @@ def _shift(bench: Bench) -> int:
     return len(bench.ready.context) - 1
 
 
-def position_shift(bench: Bench) -> Finding:
+def position_shift(bench: RecordedCell) -> ConditionResult:
     """Zero-shot read at the positions of in-context, as the base of both updates."""
     return bench.compared(zsl=bench.parts(shift=_shift(bench)))
 
 
-def position_only(bench: Bench) -> Finding:
+def position_only(bench: RecordedCell) -> ConditionResult:
     """Zero-shot read at the positions of in-context, in the place of in-context."""
     return bench.compared(icl=bench.parts(shift=_shift(bench)), same_tokens=False)
 
 
-def position_prompt(bench: Bench) -> Finding:
+def position_prompt(bench: RecordedCell) -> ConditionResult:
     """All three recorded at the other token: that which predicts, or the label behind it."""
     other: Position = "prompt" if bench.settings.position == "label" else "label"
     with TemporaryDirectory() as folder:
@@ -167,30 +169,30 @@ def position_prompt(bench: Bench) -> Finding:
     return replace(found, note=f"recorded at position {other}")
 
 
-def _torch(bench: Bench, stream: int) -> torch.Generator:
+def _torch(bench: RecordedCell, stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(bench.generator(stream).integers(2**62)))
 
 
-def untrained(bench: Bench) -> Finding:
+def untrained(bench: RecordedCell) -> ConditionResult:
     """The settings of a fully random model of the same architecture."""
     with TemporaryDirectory() as folder:
         return bench.on(fully_random(bench.model, _torch(bench, 5)), Path(folder)).measured()
 
 
-def random_between(bench: Bench) -> Finding:
+def random_between(bench: RecordedCell) -> ConditionResult:
     """The settings of random blocks between the trained embeddings and norms."""
     with TemporaryDirectory() as folder:
         return bench.on(random_blocks(bench.model, _torch(bench, 6)), Path(folder)).measured()
 
 
-def kendall_unfinetuned(bench: Bench) -> Finding:
+def kendall_unfinetuned(bench: RecordedCell) -> ConditionResult:
     """Q'q of the model before any update."""
     log = read_queries(bench.model, bench.examples)
     asked = {i: x for part in bench.stores.zsl.read_all() for i, x in part.asked.items()}
     return _ranks_only(bench, log.stacked().numpy(), asked)
 
 
-def kendall_inputs(bench: Bench) -> Finding:
+def kendall_inputs(bench: RecordedCell) -> ConditionResult:
     """Layer inputs in the place of queries: what the dual form pairs."""
     model, ready = bench.model, bench.ready
     how = reading_of(ready, bench.settings)
@@ -205,18 +207,20 @@ def kendall_inputs(bench: Bench) -> Finding:
     return _ranks_only(bench, queries, dict(enumerate(found)))
 
 
-def _ranks_only(bench: Bench, queries: np.ndarray, asked: dict[int, np.ndarray]) -> Finding:
+def _ranks_only(
+    bench: RecordedCell, queries: np.ndarray, asked: dict[int, np.ndarray]
+) -> ConditionResult:
     """A finding with the series of Kendall alone."""
     found = bench.ranks(bench.scores(), queries, asked)
     draws = bench.generator(7)
-    return Finding(series={name: to_series(x, draws) for name, x in found.items()})
+    return ConditionResult(series={name: to_series(x, draws) for name, x in found.items()})
 
 
-def _some(bench: Bench) -> tuple[Query, ...]:
+def _some(bench: RecordedCell) -> tuple[Query, ...]:
     return bench.ready.queries[:ORDER_ROWS]
 
 
-def order(bench: Bench) -> Finding:
+def order(bench: RecordedCell) -> ConditionResult:
     """Spread of the answers' distribution over orders, in context and finetuned."""
     model, ready = bench.model, bench.ready
     some = _some(bench)
@@ -237,7 +241,7 @@ def order(bench: Bench) -> Finding:
     for i, name in enumerate(tables):
         per_query = spread(np.stack(tables[name]))
         series[f"order_{name}"] = to_series(_flat(per_query), bench.generator(9, i))
-    return Finding(
+    return ConditionResult(
         series=series,
         tables={f"{name}_accuracy": x for name, x in right.items()},
         numbers={"orders": float(ORDERS), "examples": float(len(some))},
@@ -251,7 +255,7 @@ def _flat(values: np.ndarray) -> Similarity:
     return similarity(column, np.ones(column.shape, dtype=np.bool_), 0, column.size)
 
 
-def rate(bench: Bench) -> Finding:
+def rate(bench: RecordedCell) -> ConditionResult:
     """Every metric over rates around the chosen one."""
     names = (*SIMILARITIES, "kendall", "kendall_examples")
     rates: list[float] = []
@@ -272,10 +276,10 @@ def rate(bench: Bench) -> Finding:
         for name, column in columns.items():
             column.append(found.series[name].mean)
         accuracy.append(found.numbers["ft_accuracy"])
-    return Finding(tables={"rate": rates, "ft_accuracy": accuracy, **columns})
+    return ConditionResult(tables={"rate": rates, "ft_accuracy": accuracy, **columns})
 
 
-def weight_changes(bench: Bench) -> Finding:
+def weight_changes(bench: RecordedCell) -> ConditionResult:
     """Delta W of in-context and of finetuning, head by head."""
     other = bench.other
     shown = None if other is None else training_examples(bench.model, other.shown, other.labels)
@@ -290,7 +294,7 @@ def weight_changes(bench: Bench) -> Finding:
     )
 
 
-def dosed(bench: Bench) -> Finding:
+def dosed(bench: RecordedCell) -> ConditionResult:
     """The calibration curve of this cell: finetuning mixed from the in-context update and noise."""
     stores = bench.stores
     lengths = demonstration_lengths(bench.ready)
@@ -305,12 +309,12 @@ def dosed(bench: Bench) -> Finding:
     return dose(captures, bench.generator(11))
 
 
-def maps(bench: Bench) -> Finding:
+def maps(bench: RecordedCell) -> ConditionResult:
     """Attention of chosen heads, before and after."""
     return attention_maps(bench.model, bench.ready, bench.rate, position=bench.settings.position)
 
 
-RUNS: Mapping[str, Callable[[Bench], Finding]] = {
+RUNS: Mapping[str, Callable[[RecordedCell], ConditionResult]] = {
     "ft_random": ft_random, "ft_other_task": ft_other_task,
     "ft_shuffled_labels": ft_shuffled_labels, "ft_other_seed": ft_other_seed,
     "layer_causal": layer_causal, "icl_random_tokens": icl_random_tokens,
@@ -323,9 +327,9 @@ RUNS: Mapping[str, Callable[[Bench], Finding]] = {
 }  # fmt: skip
 
 
-def run_control(bench: Bench, name: str) -> Finding:
+def run_control(bench: RecordedCell, name: str) -> ConditionResult:
     """One control; what it lacks, or a divergence, becomes the reason of its absence."""
     try:
         return RUNS[name](bench)
     except UserError as error:
-        return Finding(absent=str(error))
+        return ConditionResult(absent=str(error))

@@ -31,7 +31,7 @@ from empirical.metrics.delta_w_tables import Heads, finding
 from empirical.metrics.similarity import Array
 from empirical.models.architectures.qk_norm import Norm
 from empirical.models.decoder import LoadedModel
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 from empirical.study.preparation import Prepared, demonstration_lengths
 
 QUERIES = 8
@@ -181,7 +181,7 @@ def delta_w(
     *,
     draws: int = DRAWS,
     position: Position = "label",
-) -> Finding:
+) -> ConditionResult:
     """Every head of every layer, for the first `queries` evaluation queries behind the context.
 
     `other`: examples of a second finetuning, the second null. `advance(1)` is called after every
@@ -242,7 +242,7 @@ def attention_maps(
     advance: Advance = ignore,
     *,
     position: Position = "label",
-) -> Finding:
+) -> ConditionResult:
     """Attention of the asking token of the first query on up to four heads, in ZSL, FT and ICL.
 
     Of two heads each, over the mean of the first `queries` queries: those whose weights change
@@ -286,14 +286,14 @@ def choose(moves: Array, shares: Array) -> list[tuple[int, int]]:
 
 def _drawn(
     maps: _Maps, heads: list[tuple[int, int]], moves: Array, shares: Array, ready: Prepared
-) -> Finding:
+) -> ConditionResult:
     """The tables of the chosen heads."""
     start = len(ready.context)
     cuts = 1 + np.cumsum([0, *(n + 1 for n in demonstration_lengths(ready))])  # EOS after each
     own = {"zsl": maps.zsl[..., 1:], "ft": maps.ft[..., 1:], "icl": maps.icl[..., start:]}
     demonstrations = np.add.reduceat(maps.icl[..., :start], cuts[:-1], axis=-1)
     tables = {name: [x[at].tolist() for at in heads] for name, x in own.items()}
-    return Finding(
+    return ConditionResult(
         tables={
             "heads": [list(at) for at in heads],
             "tokens": [f"t{i + 1}" for i in range(own["zsl"].shape[-1])],

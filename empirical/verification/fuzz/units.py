@@ -22,7 +22,7 @@ from empirical.verification.fuzz.draws import (
     scaled,
     size,
 )
-from proofs.statements import CATALOGUE, Side, Statement
+from proofs.statements import STATEMENTS, Side, Statement
 
 Pair = tuple[Tracked, Tracked]
 Inputs = Mapping[str, Tensor]
@@ -220,5 +220,5 @@ def _leaves(state: Any) -> list[Tracked]:
 
 def units() -> tuple[Unit, ...]:
     """All true statements in the order of the catalogue, then all variants."""
-    statements = [StatementUnit(s) for s in CATALOGUE if s.claim == "true"]
+    statements = [StatementUnit(s) for s in STATEMENTS if s.claim == "true"]
     return (*statements, *(VariantUnit(v) for v in VARIANTS.values()))

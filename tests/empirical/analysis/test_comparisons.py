@@ -15,7 +15,7 @@ from empirical.core.undefined import Undefined
 from empirical.metrics.series import RANKS, SIMILARITIES
 from empirical.results import control_results as evidence
 from empirical.results.control_catalogue import CONTROLS
-from empirical.results.control_results import BASE, Finding
+from empirical.results.control_results import BASE, ConditionResult
 from tests.support import control_results as _evidence
 from tests.support.control_results import MODEL, World, cells, write_folder
 
@@ -173,7 +173,7 @@ def test_orders_are_compared_inside_their_finding(compared):
 def test_weight_changes_are_compared_with_those_of_another_task(compared):
     series = {f"delta_w_cosine{x}": _evidence.series(np.array([0.1, 0.2, 0.4]) + y)
               for x, y in (("", 0.25), ("_other", 0.0))}  # fmt: skip
-    world = World(n=40, extra={"delta_w": Finding(series=series)})
+    world = World(n=40, extra={"delta_w": ConditionResult(series=series)})
     one = found(
         comparisons.compare(cells(("sst2",), world=world)), "delta_w_cosine", "delta_w_cosine_other"
     )
@@ -228,7 +228,7 @@ def test_a_seed_without_the_control_is_left_out_of_the_pair(made):
 
 
 def test_a_series_that_a_finding_lacks_is_named():
-    world = World(n=40, extra={"untrained": Finding()})
+    world = World(n=40, extra={"untrained": ConditionResult()})
     one = found(comparisons.compare(cells(("sst2",), world=world)), "sim_aou", "untrained")
     assert one.difference.value == Undefined("the finding has no sim_aou")
 

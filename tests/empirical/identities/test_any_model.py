@@ -22,7 +22,7 @@ from empirical.identities import recomputation as as_run
 from empirical.identities import softmax_metrics as softmax_shares
 from empirical.identities import softmax_mixture as softmax_split
 from empirical.identities.applicability import reason_against
-from empirical.identities.bindings import NEEDS_UPDATE, SITES, TRAINED
+from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, TRAINED
 from empirical.identities.check_layers import BESIDE, check_layers
 from empirical.identities.mlp import Mlps
 from empirical.models.architectures import KNOWN, Block, blocks_of
@@ -384,7 +384,7 @@ def test_bounds_of_single_functions_hold_and_are_near(
 @pytest.mark.parametrize("name", ["mistral", "gpt_neo"])
 def test_a_window_without_demonstrations_says_so_and_the_rest_still_holds(name: str) -> None:
     context, query = ids(name, query=45)
-    every = [*SITES, *BESIDE]
+    every = [*BINDINGS, *BESIDE]
     found = layers.capture_layers(tiny(name), context, query, dtype=torch.float64)
     at = found[1]
     assert at.first > at.context and at.X_demo.shape[1] == 0 and at.X.shape[1] == 40
@@ -418,7 +418,7 @@ def near(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def holds_its_keys(name: str, at: layer_capture.LayerCapture) -> None:
     """The variables of one statement on a part, against what met in the block."""
-    v, met, heads = SITES[name](at), at.meeting, len(at.q)
+    v, met, heads = BINDINGS[name](at), at.meeting, len(at.q)
     k, q = layer_capture.repeated(met.k, heads), met.q[..., -1:]
     for end, part in (("", at.asking), ("_demo", at.shown)):
         if name == "context-split-rotary":
@@ -447,14 +447,14 @@ def holds_its_keys(name: str, at: layer_capture.LayerCapture) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variables_of_parts_are_what_the_layer_holds(name: str) -> None:
     for at in layers.capture_layers(tiny(name), *ids(name)):
-        for part in (set().union(*HAS.values()) & set(SITES)) - NEEDS_UPDATE:
+        for part in (set().union(*HAS.values()) & set(BINDINGS)) - NEEDS_UPDATE:
             if reason_against(part, at) is None:
                 holds_its_keys(part, at)
-        v = SITES["heads-through-the-output-projection"](at)
+        v = BINDINGS["heads-through-the-output-projection"](at)
         assert torch.equal(v["O_2"], v["O_1"].roll(-1, 0)) and not torch.equal(v["O_2"], v["O_1"])
         assert torch.equal(v["q_2"][0], at.q[1]) and near(at.q, at.meeting.q[..., -1:])
         if not isinstance(at.mlp, str):
-            v = SITES["block-as-weight-change"](at)
+            v = BINDINGS["block-as-weight-change"](at)
             for a, had in (("a_C", at.mlp.within), ("a", at.mlp.alone)):
                 hidden = at.mlp.activation(v["W_1"] @ v[a] + v["b_1"])
                 assert near(v["W_2"] @ hidden + v["b_2"], had.gave)

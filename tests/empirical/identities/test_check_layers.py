@@ -13,19 +13,19 @@ from empirical.identities import capture_layers as layers
 from empirical.identities import check_layers as identities
 from empirical.identities import softmax_metrics as softmax_shares
 from empirical.identities import softmax_mixture as softmax_split
-from empirical.identities.applicability import NO_SITE, reason_against
-from empirical.identities.bindings import NEEDS_UPDATE, SITES, TRAINED
+from empirical.identities.applicability import NOT_APPLICABLE, reason_against
+from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, TRAINED
 from empirical.identities.check_layers import check_layers
 from empirical.identities.trained_weights import train
 from empirical.models.loading import default_dtype_of
 from empirical.results.layer_check import CheckRefused, require
-from proofs.statements import CATALOGUE, by_id
+from proofs.statements import STATEMENTS, by_id
 from tests.support.tiny_models import context, queries, tiny
 
 pytestmark = pytest.mark.dual_form
 
 torch.set_num_threads(1)
-EVERY = [*SITES, *identities.BESIDE]
+EVERY = [*BINDINGS, *identities.BESIDE]
 # What decoders built like XGLM do not have; test_any_model.py has those that do.
 NOT_HERE = (
     "grouped-queries",
@@ -54,16 +54,16 @@ def hooks(model):
 
 
 def test_every_statement_has_a_site_or_a_reason_and_none_is_left_over():
-    known = {s.id for s in CATALOGUE}
-    assert sorted([*SITES, *NO_SITE, *TRAINED]) == sorted(known)
-    assert all(NO_SITE.values()) and set(SITES) >= NEEDS_UPDATE
+    known = {s.id for s in STATEMENTS}
+    assert sorted([*BINDINGS, *NOT_APPLICABLE, *TRAINED]) == sorted(known)
+    assert all(NOT_APPLICABLE.values()) and set(BINDINGS) >= NEEDS_UPDATE
 
 
 def test_every_site_supplies_the_variables_of_its_statement(loaded, ids):
     updates = layers.gradient_step(loaded, ids[0])
     for at in layers.capture_layers(loaded, *ids, updates=updates):
-        here = {name: site for name, site in SITES.items() if reason_against(name, at) is None}
-        assert set(SITES) - set(here) == set(SITES) & set(NOT_HERE)
+        here = {name: site for name, site in BINDINGS.items() if reason_against(name, at) is None}
+        assert set(BINDINGS) - set(here) == set(BINDINGS) & set(NOT_HERE)
         for name, site in here.items():
             sizes = {"1": 1}
             variables = by_id(name).variables

@@ -22,7 +22,7 @@ from empirical.core.errors import UserError
 from empirical.data.prompts import Query
 from empirical.inference.attention import Run
 from empirical.inference.forward import read_context, states, takes_positions
-from empirical.inference.settings import Part, Reading, gather, parts
+from empirical.inference.settings import Part, ReadOptions, gather, parts
 from empirical.models.architectures import backbone
 from empirical.models.decoder import LoadedModel, wrap
 from tests.support import architectures
@@ -30,7 +30,7 @@ from tests.support.architectures import VARIANTS, f32, f64
 from tests.support.tiny_models import tokenizer
 
 LABELS, WORDS = ((70,), (71, 72)), ("zero", "one")
-READING = Reading(labels=LABELS, words=WORDS, batch_size=2, wide=2)
+READING = ReadOptions(labels=LABELS, words=WORDS, batch_size=2, wide=2)
 CONTEXT = (1, 5, 9, 4, 70, 2, 8, 31, 7, 71, 72, 2)
 SHIFT = len(CONTEXT) - 1
 QUERIES = [Query(prompt=p, label=0) for p in ((5, 9, 4), (8, 31, 44, 7, 6), (9, 5, 12, 3), (50,))]

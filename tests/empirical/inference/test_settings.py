@@ -15,7 +15,14 @@ from empirical.core.errors import UserError
 from empirical.data.prompts import Query
 from empirical.inference.attention import Prefix, Run
 from empirical.inference.forward import padded_length, read_context, states
-from empirical.inference.settings import Reading, batches, fine_tuned, in_context, parts, zero_shot
+from empirical.inference.settings import (
+    ReadOptions,
+    batches,
+    fine_tuned,
+    in_context,
+    parts,
+    zero_shot,
+)
 from empirical.models.loading import LoadedModel, default_dtype_of
 from tests.support.tiny_models import LABELS, WORDS, context, queries, tiny
 
@@ -206,7 +213,7 @@ def test_a_batch_cut_by_memory_gives_the_same_bytes(monkeypatch: pytest.MonkeyPa
 
 
 def test_batches_are_of_one_padded_length_and_cover_every_query_once() -> None:
-    reading = Reading(labels=LABELS, words=WORDS, batch_size=4)
+    reading = ReadOptions(labels=LABELS, words=WORDS, batch_size=4)
     qs = queries(30)
     found = batches(qs, reading)
     assert sorted(i for index in found for i in index) == list(range(30))
@@ -219,7 +226,7 @@ def test_what_is_recorded_widely_is_what_the_definition_says() -> None:
     """c: scores towards the context summed over heads; q: the scaled query vector (section 3)."""
     model, qs = tiny(), queries(6)
     lead = context(model, queries(4, seed=1))
-    reading = Reading(labels=LABELS, words=WORDS, wide=4)
+    reading = ReadOptions(labels=LABELS, words=WORDS, wide=4)
     found = {}
     for part in parts(model, qs, reading, lead):
         for j, i in enumerate(part.wide):

@@ -539,7 +539,7 @@ def test_the_finding_is_written_and_read_back_without_a_number_that_is_not_finit
     tmp_path: Path,
 ) -> None:
     found = finding(collected()[0], np.random.default_rng(1), "a note")
-    kept = evidence.Evidence(
+    kept = evidence.ControlResults(
         task="mr", provenance=provenance(), counts={}, words=("a", "b"),
         labels=np.zeros(3, dtype=np.int64), findings={"delta_w": found},
     )  # fmt: skip

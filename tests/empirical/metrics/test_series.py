@@ -8,7 +8,7 @@ import pytest
 from empirical.core.undefined import Undefined
 from empirical.inference.settings import Part
 from empirical.metrics import similarity as metrics
-from empirical.metrics.series import RANKS, SIMILARITIES, Panel, ranks_of, to_series
+from empirical.metrics.series import RANKS, SIMILARITIES, SeriesAccumulator, ranks_of, to_series
 from tests.support import metric_twins as twins
 
 N, L, H, D, T = 7, 3, 2, 5, 6
@@ -29,16 +29,16 @@ def part(seed: int, places: range | list[int], stretch: float = 1.0) -> Part:
     )
 
 
-def grown(batches: list[list[int]]) -> Panel:
-    panel = Panel(3)
+def grown(batches: list[list[int]]) -> SeriesAccumulator:
+    panel = SeriesAccumulator(3)
     for places in batches:
-        panel.add(places, *(part(s, places) for s in (1, 2, 3)))
+        panel.update(places, *(part(s, places) for s in (1, 2, 3)))
     return panel
 
 
 def test_batches_and_their_order_change_no_bit() -> None:
-    one = grown([list(range(N))]).finding({})
-    two = grown([[5, 1], [0, 6, 2], [4, 3]]).finding({})
+    one = grown([list(range(N))]).compute({})
+    two = grown([[5, 1], [0, 6, 2], [4, 3]]).compute({})
     assert set(one.series) == set(SIMILARITIES)
     for name in SIMILARITIES:
         assert np.array_equal(one.series[name].values, two.series[name].values), name
@@ -63,7 +63,7 @@ def less_mean(v):
 def test_changed_scores_are_compared_as_their_definition_says(
     name: str, change, when: str, other: int
 ) -> None:
-    found = grown([list(range(N))]).finding({}).series[f"sim_am_{name}_{when}"]
+    found = grown([list(range(N))]).compute({}).series[f"sim_am_{name}_{when}"]
     a, b = part(2, range(N)), part(other, range(N))
     for i in range(N):
         layers = []
@@ -76,7 +76,7 @@ def test_changed_scores_are_compared_as_their_definition_says(
             layers.append(sum(heads) / H)
         # a float32 value of a number up to 1, of sums in float64
         assert abs(found.values[i] - sum(layers) / L) <= 2.0**-24
-    raw = grown([list(range(N))]).finding({}).series[f"sim_am_{when}"]
+    raw = grown([list(range(N))]).compute({}).series[f"sim_am_{when}"]
     assert np.abs(raw.values - found.values).max() > 1e-2  # the raw scores are the near miss
 
 
@@ -131,7 +131,7 @@ def test_ranks_that_were_not_taken_say_why() -> None:
 
 
 def test_similarities_of_the_tally_agree_with_the_twins() -> None:
-    found = grown([list(range(N))]).finding({}).series
+    found = grown([list(range(N))]).compute({}).series
     z, a, f = (part(s, range(N)).h for s in (1, 2, 3))
     table = twins.sim_aou(a, z, f)
     assert abs(float(found["sim_aou"].mean) - table.mean) < 1e-12

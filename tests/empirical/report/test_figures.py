@@ -27,7 +27,7 @@ from empirical.report.render.palette import COLOURS, STYLES
 from empirical.report.render.svg import swatch, themed
 from empirical.report.results import Results, findings, read_results
 from empirical.report.tables.pooling import curve
-from empirical.results.control_results import BASE, Finding
+from empirical.results.control_results import BASE, ConditionResult
 from tests.support.report import full_folder
 
 CSS = files("empirical.report.render").joinpath("style.css").read_text(encoding="utf-8")
@@ -211,9 +211,9 @@ def test_a_layer_without_a_value_leaves_a_gap_and_no_zero() -> None:
     gone = Undefined("a vector of the cosine is zero")
     one = full_series((0.5, gone))
     two = full_series((0.25, gone))
-    found = curve([Finding(series={"m": one}), Finding(series={"m": two})], "m")
+    found = curve([ConditionResult(series={"m": one}), ConditionResult(series={"m": two})], "m")
     assert found is not None and found.mean[0] == 0.375 and math.isnan(found.mean[1])
-    assert curve([Finding()], "m") is None
+    assert curve([ConditionResult()], "m") is None
 
 
 def full_series(per_layer):  # type: ignore[no-untyped-def] # a short stand-in of a Series
@@ -260,7 +260,7 @@ def test_zero_has_no_sign_and_minus_is_a_minus() -> None:
     ]
 
 
-def slow_outside(found: list[Finding], i: int, j: int) -> bool:
+def slow_outside(found: list[ConditionResult], i: int, j: int) -> bool:
     """One head, seed by seed."""
     sides = []
     for f in found:
@@ -274,9 +274,9 @@ def slow_outside(found: list[Finding], i: int, j: int) -> bool:
 
 
 def test_framed_are_heads_outside_their_band_on_one_side_in_every_seed(results: Results) -> None:
-    def finding(*cosines: object) -> Finding:
+    def finding(*cosines: object) -> ConditionResult:
         ends = {"cosine_null_low": [[-0.5] * 5], "cosine_null_high": [[0.5] * 5]}
-        return Finding(tables={"cosine": [list(cosines)], **ends})
+        return ConditionResult(tables={"cosine": [list(cosines)], **ends})
 
     gone = Undefined("unmoved")
     found = [finding(0.75, -0.75, 0.75, 0.25, 0.75), finding(0.75, -0.75, -0.75, 0.75, gone)]
@@ -310,7 +310,7 @@ def test_a_measured_value_stands_where_its_curve_reads_the_same(results: Results
 
 def test_a_value_below_its_curve_stands_at_dose_zero(results: Results) -> None:
     seeds = [
-        replace(e, findings={**e.findings, "dose": Finding(tables={"dose": [0.0, 1.0],
+        replace(e, findings={**e.findings, "dose": ConditionResult(tables={"dose": [0.0, 1.0],
                                                                    "sim_aou": [0.9, 1.0]})})
         for e in results.evidence_of("embedded", "sst2")
     ]  # fmt: skip

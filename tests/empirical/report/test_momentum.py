@@ -39,7 +39,7 @@ from empirical.report.tables.momentum import runs as momentum_runs
 from empirical.report.write import sections
 from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Trained
-from proofs.statements import CATALOGUE
+from proofs.statements import STATEMENTS
 from tests.empirical.report.test_report import OTHER_HASHES, Page
 from tests.support.control_results import cells
 from tests.support.momentum import ABSENT, ETAS, PLAIN, World, layers, sweep, trained, write_sweep
@@ -428,7 +428,7 @@ def test_the_page_of_trained_models_alone_has_verdicts_first(text: str) -> None:
 
 
 def test_theory_names_statements_of_the_catalogue_and_every_kind_has_its_formula(text: str) -> None:
-    known = {s.id: s for s in CATALOGUE}
+    known = {s.id: s for s in STATEMENTS}
     words = " ".join(t.words for t in THEORY)
     for name in ("heavy-ball-on-the-update", "averaged-values-inside-attention"):
         assert name in words and known[name].claim != "false"

@@ -10,7 +10,7 @@ import pytest
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.results import control_results as evidence
-from empirical.results.control_results import Evidence, Finding, Series
+from empirical.results.control_results import ConditionResult, ControlResults, Series
 from tests.support.records import provenance
 
 GONE = Undefined("a vector of the cosine is zero")
@@ -28,27 +28,27 @@ def series(values: list[float]) -> Series:
     )
 
 
-def example() -> Evidence:
-    return Evidence(
+def example() -> ControlResults:
+    return ControlResults(
         task="sst2",
         provenance=provenance(),
         counts={"examples": 3, "layers": 2, "heads": 1},
         words=("Negative", "Positive"),
         labels=np.array([0, 1, 1]),
         findings={
-            "base": Finding(
+            "base": ConditionResult(
                 series={"sim_aou": series([0.1, np.nan, 0.3])},
                 predictions={"zsl": np.array([0, 0, 1])},
                 numbers={"zsl_accuracy": 100 / 3, "gone": GONE},
                 tables={"lambda": [[0.5, GONE], [1.0, 0.25]]},
                 note="two of three",
             ),
-            "position_shift": Finding(absent="the class takes no positions"),
+            "position_shift": ConditionResult(absent="the class takes no positions"),
         },
     )
 
 
-def same(a: Evidence, b: Evidence) -> bool:
+def same(a: ControlResults, b: ControlResults) -> bool:
     if a.findings.keys() != b.findings.keys() or not np.array_equal(a.labels, b.labels):
         return False
     for name, one in a.findings.items():
@@ -77,7 +77,9 @@ def test_what_is_written_is_read_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_the_comparison_above_sees_a_change(tmp_path: Path) -> None:
-    other = example().adding("base", Finding(series={"sim_aou": series([0.1, np.nan, 0.4])}))
+    other = example().adding(
+        "base", ConditionResult(series={"sim_aou": series([0.1, np.nan, 0.4])})
+    )
     assert not same(evidence.read(evidence.write(other, tmp_path)), example())
 
 
@@ -122,7 +124,7 @@ def _rename(path: Path) -> None:
 
 
 def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
-    bad = replace(example(), findings={"base": Finding(numbers={"x": float("nan")})})
+    bad = replace(example(), findings={"base": ConditionResult(numbers={"x": float("nan")})})
     with pytest.raises(ValueError, match="expected a finite number"):
         evidence.write(bad, tmp_path)
     assert not list(tmp_path.iterdir())

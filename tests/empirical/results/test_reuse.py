@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from empirical.identities.applicability import NO_SITE
+from empirical.identities.applicability import NOT_APPLICABLE
 from empirical.results import identity_checks as check_files
 from empirical.results import record as records
 from empirical.results import reuse as resume
@@ -78,7 +78,7 @@ def test_one_other_input_is_enough_to_check_again(tmp_path, name: str) -> None:
     one = LayerCheck(statement="s", layer=0, head=0, worst_ratio=0.5, near_miss_ratio=9.0,
                      nontrivial=True, finite=True)  # fmt: skip
     done = Checks(checks=(one,), shares=(), queries=1, refusal=None)
-    value = check_files.document(done, "mr", checks(), NO_SITE)
+    value = check_files.document(done, "mr", checks(), NOT_APPLICABLE)
     check_files.write(value, tmp_path)
     assert check_files.find(tmp_path, "mr", checks()).value == value
     found = check_files.find(tmp_path, "mr", changed(checks(), name))  # type: ignore[arg-type] # the same type

@@ -16,8 +16,8 @@ from empirical.data.paper_tasks import Row, Split, Task
 from empirical.inference.attention import Run
 from empirical.inference.finetune import DivergedError
 from empirical.inference.forward import states
-from empirical.inference.settings import Part, Reading, parts, zero_shot
-from empirical.metrics.accumulate import Tally
+from empirical.inference.settings import Part, ReadOptions, parts, zero_shot
+from empirical.metrics.accumulate import MetricAccumulator
 from empirical.models.decoder import TokenizerEncoder
 from empirical.models.loading import Geometry, LoadedModel, load, random_xglm
 from empirical.results import record as records
@@ -48,7 +48,7 @@ def test_heads_of_width_64_give_the_same_bytes_in_every_batch(shots: int) -> Non
     labels = (LABELS[0], (71, 72))
 
     def all_of(size: int) -> dict[int, list[bytes]]:
-        how = Reading(labels=labels, words=WORDS, batch_size=size, wide=37)
+        how = ReadOptions(labels=labels, words=WORDS, batch_size=size, wide=37)
         found: dict[int, list[bytes]] = {}
         for part in parts(model, qs, how, lead):
             for j, i in enumerate(part.index):
@@ -69,7 +69,7 @@ def test_rows_up_to_the_last_position_run_although_their_padding_would_not() -> 
     model, qs = tiny(torch.float32, positions=61), queries(4)
     for start in range(1, 61 - 12):
         lead = (model.encoder.bos, *[5] * (start - 1))
-        how = Reading(labels=LABELS, words=WORDS)
+        how = ReadOptions(labels=LABELS, words=WORDS)
         longest = start + max(len(q.prompt) for q in qs) + 1
         assert longest <= 61
         assert sum(len(p.index) for p in parts(model, qs, how, lead)) == 4
@@ -304,12 +304,12 @@ def test_what_is_kept_of_a_batch_does_not_grow_with_widths_or_tokens() -> None:
     """Of every batch some 10^6 bytes go in; numbers per example and layer stay."""
 
     def kept(width: int, tokens: int) -> int:
-        tally, g = Tally(0), np.random.default_rng(0)
+        tally, g = MetricAccumulator(0), np.random.default_rng(0)
         tracemalloc.start()
         try:
             for i in range(8):
                 three = [batch(g, width, tokens) for _ in range(3)]
-                tally.add(range(4 * i, 4 * i + 4), *three)
+                tally.update(range(4 * i, 4 * i + 4), *three)
                 del three
             return tracemalloc.get_traced_memory()[0]
         finally:

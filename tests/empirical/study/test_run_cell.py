@@ -13,7 +13,7 @@ from empirical.data.prompts import query
 from empirical.inference.capture_store import Store
 from empirical.inference.finetune import DivergedError, finetuned
 from empirical.inference.settings import Outcome, fine_tuned, in_context, zero_shot
-from empirical.metrics.accumulate import ALL, Tally
+from empirical.metrics.accumulate import ALL, MetricAccumulator
 from empirical.metrics.kendall import measure_kendall
 from empirical.models.decoder import LoadedModel, default_dtype_of
 from empirical.study import run_cell as experiments
@@ -114,14 +114,14 @@ def test_what_is_measured_batch_by_batch_is_what_whole_outcomes_give(source: Fol
     ready = prepare(model, TASK, source, settings(batch_size=3))
     got = run_prepared(model, ready, settings(batch_size=3))
     zsl, icl, ft = whole(model, ready, got.rate)
-    tally = Tally(1)
-    tally.add(range(len(ready.queries)), zsl, icl, ft)
-    want = tally.measurements()
+    tally = MetricAccumulator(1)
+    tally.update(range(len(ready.queries)), zsl, icl, ft)
+    want = tally.compute()
     assert {name: got.metrics[name] for name in want} == want
-    swapped = Tally(1)  # near miss: finetuning in place of in-context learning
-    swapped.add(range(len(ready.queries)), zsl, ft, icl)
-    assert swapped.measurements()["sim_am_delta"] == want["sim_am_delta"]  # symmetric
-    assert swapped.measurements()["sim_am_before"] != want["sim_am_before"]
+    swapped = MetricAccumulator(1)  # near miss: finetuning in place of in-context learning
+    swapped.update(range(len(ready.queries)), zsl, ft, icl)
+    assert swapped.compute()["sim_am_delta"] == want["sim_am_delta"]  # symmetric
+    assert swapped.compute()["sim_am_before"] != want["sim_am_before"]
 
 
 def test_kendall_compares_context_scores_with_the_queries_just_before_each_update(

@@ -18,7 +18,7 @@ from empirical.verification.fuzz.draws import DTYPES, Plan, exponent_range, name
 from empirical.verification.fuzz.page import page
 from empirical.verification.fuzz.run import BATCH, Request, chosen, run
 from empirical.verification.fuzz.units import NEAR_MISSES, StatementUnit, units
-from proofs.statements import CATALOGUE, by_id
+from proofs.statements import STATEMENTS, by_id
 from tests.support.paths import ROOT
 from tests.support.printed import same_printed
 from tests.support.study import error_line
@@ -199,7 +199,7 @@ def test_the_committed_run_covers_everything_there_is_and_found_no_violation() -
     assert [(c["id"], c["dtype"]) for c in made["cells"]] == [
         (u.id, name_of(d)) for u in units() for d in DTYPES
     ]
-    assert sum(u.kind == "statement" for u in units()) == sum(s.claim == "true" for s in CATALOGUE)
+    assert sum(u.kind == "statement" for u in units()) == sum(s.claim == "true" for s in STATEMENTS)
     assert made["totals"]["cases"] == sum(c["cases"] for c in made["cells"]) >= 10**6
     for cell in made["cells"]:
         assert sum(cell[name] for name in CLASSES) == cell["cases"]

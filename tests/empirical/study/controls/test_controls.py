@@ -12,7 +12,7 @@ from empirical.metrics.series import RANKS, SIMILARITIES
 from empirical.results import control_results as evidence
 from empirical.results import record as records
 from empirical.results.control_catalogue import CONTROLS, chosen_controls
-from empirical.results.control_results import BASE, Evidence
+from empirical.results.control_results import BASE, ControlResults
 from empirical.study.controls.runs import RUNS, run_control
 from tests.support.paths import ROOT
 from tests.support.study import dualform, error_line, save_data, save_model
@@ -37,7 +37,7 @@ def command(root: Path, out: str = "out") -> tuple[object, ...]:
             root / out)  # fmt: skip
 
 
-def cell(root: Path, task: str = "mr") -> Evidence:
+def cell(root: Path, task: str = "mr") -> ControlResults:
     (path,) = (root / "out").glob(f"evidence-*-{task}-s1.json")
     return evidence.read(path)
 

@@ -31,7 +31,7 @@ from empirical.metrics.similarity import Array
 from empirical.models.architectures import qk_norm as norms
 from empirical.models.decoder import LoadedModel, default_dtype_of
 from empirical.results import control_results as evidence
-from empirical.results.control_results import Finding
+from empirical.results.control_results import ConditionResult
 from empirical.study.controls import weight_changes as delta_w_run
 from empirical.study.controls.weight_changes import (
     Finetuned,
@@ -90,14 +90,14 @@ def own(x: Tensor, at: LayerCapture) -> Tensor:
     return x[..., chosen]
 
 
-def asked_again(name: str) -> list[tuple[LayerCapture, meeting.Meeting]]:
+def asked_again(name: str) -> list[tuple[LayerCapture, meeting.BlockActivations]]:
     """Captures, and what each block hands over for the same states under finetuned weights."""
     model = wide(name)
     context, query = ids(name)
     found = list(each_layer(model, context, query))
-    reading = meeting.read(model, model.blocks, [*context, *query])
+    reading = meeting.run_with_cache(model, model.blocks, [*context, *query])
     with finetuned(model, EXAMPLES, RATE):
-        again = [meeting.ask(model, model.blocks, reading, i) for i in range(2)]
+        again = [meeting.block_activations(model, model.blocks, reading, i) for i in range(2)]
     return list(zip(found, again, strict=True))
 
 
@@ -379,7 +379,7 @@ def test_the_same_generator_gives_the_same_finding(source: FolderSource, tmp_pat
     paths = []
     for i in range(2):
         found = delta_w(model, ready, RATE, None, 2, generator(), draws=4, position="prompt")
-        kept = evidence.Evidence(
+        kept = evidence.ControlResults(
             task="mr", provenance=provenance(), counts={}, words=("a", "b"),
             labels=np.zeros(2, dtype=np.int64), findings={"delta_w": found},
         )  # fmt: skip
@@ -419,7 +419,7 @@ def test_a_rate_that_moves_no_float32_weight_leaves_everything_undefined(
     series = found.series["delta_w_cosine"]
     assert isinstance(series.mean, Undefined) and series.mean.reason.startswith(UNMOVED)
     assert series.excluded == series.total == 8
-    kept = evidence.Evidence(
+    kept = evidence.ControlResults(
         task="mr", provenance=provenance(), counts={}, words=("a", "b"),
         labels=np.zeros(2, dtype=np.int64), findings={"delta_w": found},
     )  # fmt: skip
@@ -499,7 +499,7 @@ def test_weights_are_the_attention_of_the_library(name: str) -> None:
         assert np.abs(got - want[::-1]).max() > limit  # and the other layer's
 
 
-def mapped(source: FolderSource, **more: Any) -> tuple[LoadedModel, Prepared, Finding]:
+def mapped(source: FolderSource, **more: Any) -> tuple[LoadedModel, Prepared, ConditionResult]:
     model = _tiny.tiny()
     ready = ready_for(model, source)
     return model, ready, attention_maps(model, ready, RATE, **more)
