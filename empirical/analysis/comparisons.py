@@ -24,12 +24,11 @@ from empirical.analysis.example_values import (
 )
 from empirical.analysis.intervals import Estimate, dose_of, estimates, nothing
 from empirical.analysis.ratio_estimators import RatioTable
+from empirical.core import random_streams
 from empirical.core.errors import UserError
 from empirical.core.undefined import Number, Undefined
 from empirical.results.control_catalogue import CONTROLS, NO_POSITIONS
 from empirical.results.control_results import BASE, ControlResults
-
-STREAM = 13  # of draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +275,6 @@ def _estimated(tables: Sequence[RatioTable]) -> dict[int, Estimate]:
         if size < 2:
             out |= {id(t): nothing("fewer than two examples") for t in same}
             continue
-        draws = np.random.default_rng((STREAM, size))
+        draws = random_streams.generator(random_streams.COMPARISONS, size)
         out |= {id(t): e for t, e in zip(same, estimates(same, draws), strict=True)}
     return out

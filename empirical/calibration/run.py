@@ -14,7 +14,7 @@ from empirical.calibration.known import KNOWN, judged
 from empirical.calibration.reading import Read
 from empirical.calibration.trained import STEPS
 from empirical.calibration.trained_case import EPISODES, against_descent
-from empirical.core import provenance
+from empirical.core import provenance, random_streams
 from empirical.core.errors import Refused, UserError
 from empirical.core.progress import Reporter
 from empirical.core.undefined import Undefined
@@ -41,7 +41,7 @@ TURNED = "one layer of random weights, each in the band of its own turned update
 
 def generator(seed: int, stream: int) -> np.random.Generator:
     """One stream of a run."""
-    return np.random.default_rng((21, seed, stream, 1))
+    return random_streams.generator(random_streams.CALIBRATION, seed, stream, 1)
 
 
 def calibrate(seed: int, reporter: Reporter) -> Calibration:

@@ -53,10 +53,10 @@ def check(
 ) -> None:
     """Check the identities on every layer and head while a model reads demonstrations."""
     by_list = options.draw(draw)
-    from empirical.report.figures import identity_layers as layer_figure
+    from empirical.report.figures import identity_layers
 
     if figure is not None:
-        layer_figure.check_figure(figure)
+        identity_layers.check_figure(figure)
     reporter = terminal_reporter(threads)
     from empirical.cli.terminal_tables import NOTES, last_line, layers_table, reasons
     from empirical.study.check_identities import check_request
@@ -75,7 +75,7 @@ def check(
     reporter.console.print(layers_table(value))
     lines = [*NOTES, *reasons(value)]
     if figure is not None:
-        layer_figure.draw(value, figure)
+        identity_layers.draw(value, figure)
         lines.append(f"figure: {figure}")
     for line in (*lines, last_line(value)):
         reporter.say(line)

@@ -20,8 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from empirical.inference.attention import Run, attending, to_groups
 from empirical.inference.forward import without_cache
-from empirical.models.architectures import Block, Projection, backbone
-from empirical.models.architectures import qk_norm as norms
+from empirical.models.architectures import Block, Projection, backbone, qk_norm
 from empirical.models.architectures.qk_norm import Norm
 from empirical.models.decoder import LoadedModel, default_dtype_of
 
@@ -162,7 +161,7 @@ def block_activations(
     block, (args, kwargs) = blocks[layer], reading.calls[layer]
     left: dict[int, Tensor] = {}
     passed: dict[int, tuple[Tensor, Tensor]] = {}
-    found = norms.modules(block.attention) if block.normed else None
+    found = qk_norm.modules(block.attention) if block.normed else None
     run = _Ask(blocks)
     with ExitStack() as stack:
         for p in (block.query, block.key, block.value):
@@ -241,9 +240,9 @@ def _normed(
         raw, (x, out) = parts[name], passed[id(module)]
         if x.dim() == 2:  # all heads side by side
             x, out = (y.unflatten(-1, (len(raw), -1)) for y in (x, out))  # type: ignore[no-untyped-call] # torch's gap
-        order = norms.as_heads(x, raw)
+        order = qk_norm.as_heads(x, raw)
         made[f"normed_{name[0]}"] = out.permute(order)
-        made[f"{name}_norm"] = norms.read(module, len(raw), block.width)
+        made[f"{name}_norm"] = qk_norm.read(module, len(raw), block.width)
     return made
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from empirical.core.errors import UserError
-from empirical.identities import block_activations as meeting
+from empirical.identities import block_activations
 from empirical.identities.layer_capture import LayerCapture, Projections, Update, captured
 from empirical.identities.mlp import Mlps
 from empirical.identities.projection_gradients import recording
@@ -64,7 +64,7 @@ def _gradients(
             p.requires_grad_(False)
         for p in chosen:
             p.requires_grad_(True)
-        with meeting.evaluating(model), torch.enable_grad():
+        with block_activations.evaluating(model), torch.enable_grad():
             made = torch.autograd.grad(loss(model, ids), chosen)
         return dict(zip(map(id, chosen), made, strict=True))
     finally:
@@ -98,12 +98,12 @@ def each_layer(
             raise UserError(f"expected at least one {name} token, got none; pass {name}_ids")
     blocks, mlps = model.blocks, Mlps(model)
     seen, hooks = mlps.watch()
-    reading = meeting.run_with_cache(model, blocks, [*context_ids, *query_ids], hooks)
+    reading = block_activations.run_with_cache(model, blocks, [*context_ids, *query_ids], hooks)
     alone = None
     if len(context_ids) > 1:
         alone = mlps.without(blocks, [context_ids[0], *query_ids])
     for i in range(len(blocks)):
-        met = meeting.block_activations(model, blocks, reading, i)
+        met = block_activations.block_activations(model, blocks, reading, i)
         yield captured(
             met,
             len(context_ids),

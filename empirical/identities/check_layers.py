@@ -17,8 +17,7 @@ from torch import Tensor
 
 from dualform.rounding import Tracked, compare, unit_roundoff
 from empirical.core.errors import UserError
-from empirical.identities import recomputation as as_run
-from empirical.identities import softmax_mixture as softmax_split
+from empirical.identities import recomputation, softmax_mixture
 from empirical.identities.applicability import NOT_APPLICABLE, reason_against
 from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, LayerCapture, Update, Variables
 from empirical.identities.capture_layers import each_layer, gradient_step
@@ -30,7 +29,7 @@ from proofs.statements import Side, by_id
 
 SOFTMAX_SPLIT = "softmax-split"
 # Checks of what the model computed, and the exact softmax form: not in the catalogue themselves.
-BESIDE = (SOFTMAX_SPLIT, as_run.KEYS, as_run.SOFTMAX, as_run.MLP)
+BESIDE = (SOFTMAX_SPLIT, recomputation.KEYS, recomputation.SOFTMAX, recomputation.MLP)
 ONE_BY_ONE = frozenset({"context-split-normalised-keys"})  # its [n, n] matrices differ by head
 STEPS = 8  # of a recurrence over the context, so about an eighth of its tokens a step
 Progress = Callable[[str], None]
@@ -150,11 +149,11 @@ def check_layer(at: LayerCapture, layer: int, names: Sequence[str]) -> list[Laye
 def _check(name: str, at: LayerCapture, layer: int) -> list[LayerCheck]:
     if name == SOFTMAX_SPLIT:
         return _per_head(name, layer, *_softmax_sides(at))
-    if name == as_run.SOFTMAX:
-        s = as_run.softmax(at)
+    if name == recomputation.SOFTMAX:
+        s = recomputation.softmax(at)
         return _per_head(name, layer, s.left, s.right, s.near)
-    if name in (as_run.KEYS, as_run.MLP):
-        found = as_run.keys(at) if name == as_run.KEYS else as_run.mlp(at)
+    if name in (recomputation.KEYS, recomputation.MLP):
+        found = recomputation.keys(at) if name == recomputation.KEYS else recomputation.mlp(at)
         steps = [_per_head(name, layer, s.left, s.right, s.near) for s in found]
         return [worse(*of_head) for of_head in zip(*steps, strict=True)]
     return _per_head(name, layer, *_sides(at, name))
@@ -240,4 +239,4 @@ def _over_heads(side: Side, v: Variables, options: Mapping[str, Any]) -> Tensor:
 def _softmax_sides(at: LayerCapture) -> tuple[Tracked, Tracked, Tracked]:
     s, _, v = scores(at)
     n = at.shown.stop - at.shown.start
-    return softmax_split.sides(s[..., :n], s[..., n:], v[..., :n], v[..., n:])
+    return softmax_mixture.sides(s[..., :n], s[..., n:], v[..., :n], v[..., n:])

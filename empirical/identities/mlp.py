@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dualform.ops import TensorOps, TrackedOps
 from dualform.rounding import Tracked, rounded, unit_roundoff
-from empirical.identities import block_activations as meeting
+from empirical.identities import block_activations
 from empirical.identities.layer_capture import MLPActivations, WholeBlock
 from empirical.models.architectures.adapters import ADAPTERS
 from empirical.models.decoder import LoadedModel
@@ -142,7 +142,7 @@ class Mlps:
 
                 def keep(_m: Any, args: Any, out: Tensor, i: int = i, names: Any = names) -> None:
                     for name, x in zip(names, (args[0], out), strict=True):
-                        found.seen[i, name] = meeting.last(x, 2)
+                        found.seen[i, name] = block_activations.last(x, 2)
 
                 hooks[module] = keep
         return found, hooks
@@ -152,7 +152,7 @@ class Mlps:
         if self.reason is not None:
             return None
         found, hooks = self.watch()
-        meeting.run_with_cache(self.model, blocks, ids, hooks)
+        block_activations.run_with_cache(self.model, blocks, ids, hooks)
         return found
 
     def at(self, layer: int, seen: MLPCache, alone: MLPCache | None) -> WholeBlock | str:

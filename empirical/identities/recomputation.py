@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dualform.rounding import Tracked, rounded, unit_roundoff
-from empirical.identities import softmax_mixture as softmax_split
+from empirical.identities import softmax_mixture
 from empirical.identities.layer_capture import LayerCapture, MLPActivations, repeated
 from empirical.identities.mlp import activated
 from empirical.models.architectures.qk_norm import Norm
@@ -92,7 +92,7 @@ def _normalised(norm: Norm, raw: Tensor) -> tuple[Tracked, Tracked]:
                      for y in (x.value, x.error)))  # fmt: skip
     if norm.centred:
         rows = rows - _mean(rows)
-    square = _mean(rows.times(rows)) + softmax_split.constant(norm.epsilon, x.value)
+    square = _mean(rows.times(rows)) + softmax_mixture.constant(norm.epsilon, x.value)
     made = rows.times(_rsqrt(square))
     made = Tracked(*(y.reshape(raw.shape) for y in (made.value, made.error))).times(gain)
     if norm.added is not None:
@@ -111,7 +111,7 @@ def _mean(x: Tracked) -> Tracked:
     """Over channels: [...,1,T] of [...,h,T]."""
     width = x.value.shape[-2]
     return (Tracked(x.value.new_ones(1, width)) @ x).times(
-        softmax_split.constant(1 / width, x.value)
+        softmax_mixture.constant(1 / width, x.value)
     )
 
 
@@ -139,12 +139,12 @@ def softmax(at: LayerCapture) -> Sides:
     def attention(part: slice) -> Tracked:
         keys, values = (Tracked(x.value[..., part], x.error[..., part]) for x in (k, v))
         seen = None if bias is None else bias[:, part]
-        return softmax_split.from_scratch(q, keys, values, at.scaling, at.softcap, seen)
+        return softmax_mixture.from_scratch(q, keys, values, at.scaling, at.softcap, seen)
 
     shown, tokens = at.shown.stop - at.shown.start, k.value.shape[-1]
     cut = shown if 0 < shown < tokens else tokens // 2
     whole, before, after = map(attention, (slice(None), slice(cut), slice(cut, None)))
-    s = softmax_split.scores(q.value, k.value, at.scaling, at.softcap, bias)
+    s = softmax_mixture.scores(q.value, k.value, at.scaling, at.softcap, bias)
     more_before = torch.softmax(s, -1)[..., :cut].sum(-1, keepdim=True) > 0.5
     near = Tracked(*(torch.where(more_before, y, x) for x, y in
                      ((before.value, after.value), (before.error, after.error))))  # fmt: skip

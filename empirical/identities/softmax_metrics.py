@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from empirical.core.undefined import Undefined
-from empirical.identities import softmax_mixture as softmax_split
+from empirical.identities import softmax_mixture
 from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, keys_and_values
 from empirical.models.decoder import LoadedModel
@@ -23,10 +23,10 @@ def scores(at: LayerCapture) -> tuple[Tensor, Tensor, Tensor]:
     seen = slice(at.first, at.tokens.shape[1])
     k, v = keys_and_values(at, seen)
     bias = None if at.bias is None else at.bias[:, seen]
-    plain = softmax_split.scores(at.q, k, at.scaling, None, None)
+    plain = softmax_mixture.scores(at.q, k, at.scaling, None, None)
     if at.softcap is None and bias is None:
         return plain, plain, v
-    return softmax_split.scores(at.q, k, at.scaling, at.softcap, bias), plain, v
+    return softmax_mixture.scores(at.q, k, at.scaling, at.softcap, bias), plain, v
 
 
 def softmax_shares(

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from empirical.core import random_streams
 from empirical.core.undefined import Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.kendall import Kendall
@@ -27,7 +28,6 @@ KENDALL = frozenset(
     "top_examples top_examples_chance".split()
 )
 ALL = METRICS | KENDALL
-RANDOM, MATCHED, INTERVALS = range(3)  # streams of draws
 
 
 class Outcome(Protocol):
@@ -94,14 +94,18 @@ class MetricAccumulator:
         for j, i in enumerate(index):
             a, z, f = (x.h[j : j + 1] for x in (icl, zsl, ft))
             drawn = {
-                "sim_aou_random": metrics.random_sim_aou(a, z, self._draws(RANDOM, i)),
-                "sim_aou_matched": metrics.matched_sim_aou(a, z, f, self._draws(MATCHED, i)),
+                "sim_aou_random": metrics.random_sim_aou(
+                    a, z, self._draws(random_streams.RANDOM_SIMILARITY, i)
+                ),
+                "sim_aou_matched": metrics.matched_sim_aou(
+                    a, z, f, self._draws(random_streams.MATCHED_UPDATE, i)
+                ),
             }
             for name, found in drawn.items():
                 self.rows.setdefault(name, []).append(_rows(found))
 
     def _draws(self, stream: int, example: int) -> np.random.Generator:
-        return np.random.default_rng((1 + stream, self.seed, example, 1))  # zeros at the end drop
+        return random_streams.generator(stream, self.seed, example, 1)
 
     def similarity(self, name: str) -> Similarity:
         """All rows of one metric, in the order of the examples."""
@@ -125,9 +129,13 @@ class MetricAccumulator:
         out["rec2ftp_reverse"] = _counted(recall.reverse)
         similar = {name: self.similarity(name) for name in self.rows}
         for number, name in enumerate(sorted(similar)):
-            out[name] = _averaged(similar[name], self._draws(INTERVALS, number))
+            out[name] = _averaged(
+                similar[name], self._draws(random_streams.METRIC_INTERVALS, number)
+            )
         out["sim_am_difference"] = _difference(
-            similar["sim_am_after"], similar["sim_am_before"], self._draws(INTERVALS, len(similar))
+            similar["sim_am_after"],
+            similar["sim_am_before"],
+            self._draws(random_streams.METRIC_INTERVALS, len(similar)),
         )
         return out
 

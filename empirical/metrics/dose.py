@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import interpolate, optimize
 
+from empirical.core import random_streams
 from empirical.core.undefined import Number, Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.accumulate import Outcome, Rows
@@ -31,7 +32,6 @@ NOTE = (
     "finetuning replaced by mixtures: at dose 1 its update has the direction of the in-context "
     "update, at dose 0 a direction that is unrelated example by example; norms as measured"
 )
-STATES = 1  # stream of draws
 
 
 class Part(Outcome, Protocol):
@@ -100,7 +100,9 @@ class Tallies:
         self.index += zsl.index
         for name, x in (("zsl", zsl), ("icl", icl), ("ft", ft)):
             self.right[name] += (x.predictions == x.labels).tolist()
-        draws = [np.random.default_rng((STATES, self.seed, i, 1)) for i in zsl.index]
+        draws = [
+            random_streams.generator(random_streams.DOSE_STATES, self.seed, i, 1) for i in zsl.index
+        ]
         states, scores = (
             [self.mix(z, a, f, self.doses, g) for z, a, f, g in zip(*x, draws, strict=True)]
             for x in ((zsl.h, icl.h, ft.h), (zsl.m, icl.m, ft.m))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from empirical.core import random_streams
 from empirical.core.undefined import Number, Undefined
 from empirical.metrics import similarity as metrics
 from empirical.metrics.accumulate import MetricAccumulator, Outcome, Rows
@@ -30,7 +31,6 @@ RANKS = (
 )  # fmt: skip
 LEVEL, RESAMPLES = 0.95, 1000
 DIGITS = 5  # of the ends of an interval, far below its own error over resamples
-LAYERS = 11  # stream of draws, beside those of `measure`
 
 
 class SeriesAccumulator:
@@ -78,7 +78,10 @@ class SeriesAccumulator:
         labels = np.array(self.labels, dtype=np.int64)[self.order]
         return ConditionResult(
             series={
-                name: to_series(x, np.random.default_rng((LAYERS, self.tally.seed, i, 1)))
+                name: to_series(
+                    x,
+                    random_streams.generator(random_streams.LAYER_INTERVALS, self.tally.seed, i, 1),
+                )
                 for i, (name, x) in enumerate(found.items())
             },
             predictions=answered,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from empirical.core import random_streams
 from empirical.core.errors import UserError
 from empirical.data.paper_tasks import LABEL_WORDS, TASKS
 from empirical.data.synthetic import LEXICON, generate_prose, generate_rows
@@ -132,7 +133,7 @@ def generated_books(books: int = 14, parts: int = 250) -> Books:
     """Books of sentences and of episodes with re-assigned label words; the last two held out."""
     texts = []
     for book in range(books):
-        rng = np.random.default_rng((17, book))
+        rng = random_streams.generator(random_streams.GENERATED_BOOKS, book)
         texts.append("\n".join(_part(rng) for _ in range(parts)))
     return Books(name=GENERATED, training=tuple(texts[:-2]), validation=tuple(texts[-2:]))
 

@@ -10,9 +10,8 @@ from typing import Any
 from empirical.analysis.published import TASKS
 from empirical.core.errors import UserError
 from empirical.core.json_files import read_object
-from empirical.results import calibration
+from empirical.results import calibration, identity_checks
 from empirical.results import control_results as evidence
-from empirical.results import identity_checks as check_files
 from empirical.results import language_models as momentum
 from empirical.results import record as records
 from empirical.results.calibration import Calibration
@@ -110,7 +109,7 @@ def read_results(folder: Path) -> Results:
     return Results(
         records=() if alone else records.read_all(folder),
         evidence=evidence.read_all(folder),
-        checks=tuple(check_files.read(p) for p in sorted(folder.glob("checks-*.json"))),
+        checks=tuple(identity_checks.read(p) for p in sorted(folder.glob("checks-*.json"))),
         calibration=_calibration(folder),
         timing=_timing(folder),
         momentum=trained,

@@ -16,18 +16,18 @@ from empirical.report.results import Results, read_results
 from empirical.report.sections import (
     attention,
     calibration,
+    confusion,
     controls,
+    how_to_read,
     layers,
     momentum,
+    paper_tables,
+    published_numbers,
+    rate_and_order,
     runs,
     verdicts,
     weights,
 )
-from empirical.report.sections import confusion as answers
-from empirical.report.sections import how_to_read as reading
-from empirical.report.sections import paper_tables as paper
-from empirical.report.sections import published_numbers as printed
-from empirical.report.sections import rate_and_order as dependence
 from empirical.report.tables import records as tables
 from empirical.report.tables.grid import Grid, latex_document, markdown_document
 
@@ -40,16 +40,16 @@ def sections(results: Results, analysis: Analysis) -> tuple[Section, ...]:
         return (first, *trained)
     return (
         first,
-        reading.section(),
+        how_to_read.section(),
         controls.section(results, analysis.compared),
-        paper.section(results),
-        printed.section(),
+        paper_tables.section(results),
+        published_numbers.section(),
         calibration.section(results),
         layers.section(results),
         weights.section(results),
         attention.section(results),
-        dependence.section(results),
-        answers.section(results),
+        rate_and_order.section(results),
+        confusion.section(results),
         *trained,
         runs.section(results),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from empirical.core.progress import SILENT, Reporter
 from empirical.identities.applicability import NOT_APPLICABLE
-from empirical.results import identity_checks as check_files
+from empirical.results import identity_checks
 from empirical.results.identity_checks import CheckProvenance
 from empirical.study.check_identities import all_statements, run_checks, trained_on
 from empirical.study.preparation import Prepared
@@ -59,9 +59,9 @@ def check_task(
         statements=all_statements(ready),
         command=command,
     )
-    old = check_files.Found(value=None, line="")
+    old = identity_checks.Found(value=None, line="")
     if not again:
-        old = check_files.find(folder, ready.task.name, wanted)
+        old = identity_checks.find(folder, ready.task.name, wanted)
     if old.line:
         reporter.say(old.line)
     if old.value is not None:
@@ -69,8 +69,8 @@ def check_task(
     found = run_checks(
         study.model, ready, queries=queries, rate=rate, arithmetic=arithmetic, reporter=reporter
     )
-    value = check_files.document(found, ready.task.name, wanted, NOT_APPLICABLE)
-    check_files.write(value, folder)
+    value = identity_checks.document(found, ready.task.name, wanted, NOT_APPLICABLE)
+    identity_checks.write(value, folder)
     return value
 
 

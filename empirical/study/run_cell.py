@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from empirical.core import random_streams
 from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
 from empirical.core.undefined import Undefined
@@ -117,7 +118,8 @@ def run_prepared(
         with reporter.stage(f"{title(ready)}: metrics", 1) as advance:
             ranks = _kendall(ready, where.icl, queries, asked)
             found = tally.compute() | kendall_measurements(
-                ranks, lambda i: np.random.default_rng((5, ready.seed, i, 1))
+                ranks,
+                lambda i: random_streams.generator(random_streams.TOKEN_RANKS, ready.seed, i, 1),
             )
             advance(1)
     return CellResult(rate=rate, selection=selection, metrics=found)
@@ -185,7 +187,9 @@ def _kendall(
     kept = demonstration_tokens(lengths)
     c = np.stack([scores[i][:, kept] for i in first])
     f = attended(log.stacked().numpy(), np.stack([asked[i] for i in first]))
-    return measure_kendall(c, f, lengths, np.random.default_rng((6, ready.seed, 1)))
+    return measure_kendall(
+        c, f, lengths, random_streams.generator(random_streams.RANK_INTERVALS, ready.seed, 1)
+    )
 
 
 def run_task(

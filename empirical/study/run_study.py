@@ -20,7 +20,7 @@ from empirical.inference.settings import batches
 from empirical.metrics.accumulate import ALL
 from empirical.models import digest
 from empirical.results import record as records
-from empirical.results import reuse as resume
+from empirical.results import reuse
 from empirical.study import export
 from empirical.study.preparation import Prepared, reading_of
 from empirical.study.rate_trials import Trials
@@ -88,7 +88,7 @@ def run_cell(
     """
     start = time.perf_counter()
     wanted = _provenance(study, ready, None, seeds)
-    old = resume.find(folder, ready.task.name, wanted, ALL)
+    old = reuse.find(folder, ready.task.name, wanted, ALL)
     if old.line:
         reporter.say(old.line)
     stores = _stores(study, ready, folder)
@@ -251,7 +251,7 @@ def _finished_search(
         return None
     for ready in cells:
         wanted = _provenance(study, ready, None, ())
-        old = resume.find(folder, ready.task.name, wanted, ALL)
+        old = reuse.find(folder, ready.task.name, wanted, ALL)
         if old.record is None:
             continue
         seeds = [seed for seed, _ in old.record.provenance.seed_selection]

@@ -14,8 +14,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from empirical.core import random_streams
 from empirical.core.json_files import write_text
 from empirical.data.paper_tasks import TASKS, FolderSource
 from empirical.data.task import Row, Task
@@ -27,7 +26,9 @@ LONG = {"cb": 10}
 
 def words_of(task: Task) -> tuple[str, ...]:
     """Its label words, drawn by the task's place among the tasks."""
-    drawn = np.random.default_rng((23, list(TASKS).index(task.name))).permutation(len(MORE_LABELS))
+    drawn = random_streams.generator(
+        random_streams.READER_WORDS, list(TASKS).index(task.name)
+    ).permutation(len(MORE_LABELS))
     return tuple(MORE_LABELS[int(i)] for i in drawn[: len(task.labels)])
 
 

@@ -11,7 +11,7 @@ from empirical.identities import check_layers as identities
 from empirical.identities.applicability import NOT_APPLICABLE
 from empirical.identities.bindings import BINDINGS, TRAINED
 from empirical.identities.check_layers import BESIDE
-from empirical.results import identity_checks as check_files
+from empirical.results import identity_checks
 from empirical.study import check_identities as checking
 from proofs.statements import STATEMENTS
 from tests.empirical.identities.test_check_layers import NOT_HERE
@@ -53,7 +53,7 @@ def test_the_file_holds_every_number_and_where_it_comes_from(
     assert run(model, data, tmp_path, "--queries", 2).exit_code == 0
     (path,) = tmp_path.iterdir()
     assert path.name == re.sub(r"[^A-Za-z0-9._-]", "_", f"checks-{model}-mr.json")
-    value = check_files.read(path)
+    value = identity_checks.read(path)
     made = value["provenance"]
     assert (made["states"], made["arithmetic"], made["rate"]) == ("float32", "float64", 0.05)
     assert (made["k"], made["k_asked"], made["queries"], made["seed"]) == (5, 5, 2, 1)
@@ -104,7 +104,7 @@ def test_a_refusal_ends_with_status_one_and_is_written_down(
     assert line.startswith("refused: expected the near miss to be refused at many-steps-dual, ")
     assert line.endswith("; float32 cannot see small terms, try --dtype float64")
     (path,) = tmp_path.iterdir()
-    value = check_files.read(path)
+    value = identity_checks.read(path)
     assert value["refusal"] in line and value["provenance"]["arithmetic"] == "float32"
 
 
@@ -137,7 +137,7 @@ def test_a_random_model_is_checked_with_a_given_tokenizer(
     """Its weights are small, so is the update: the term of second order is still seen."""
     for name in ("random:16x2x2", "random:16x2x2@1"):
         assert run(name, data, tmp_path, "--tokenizer", model).exit_code == 0
-    one, two = (check_files.read(p)["provenance"] for p in sorted(tmp_path.iterdir()))
+    one, two = (identity_checks.read(p)["provenance"] for p in sorted(tmp_path.iterdir()))
     assert one["weights_sha256"] != two["weights_sha256"]
     assert (one["model"], two["model"]) == ("random:16x2x2", "random:16x2x2@1")
 

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from empirical.analysis.verdicts import CONTRADICTED, OPEN, SUPPORTED, UNTESTED
-from empirical.cli import terminal_tables as display
+from empirical.cli import terminal_tables
 from empirical.report.analysis import analyse, controls_csv, momentum_csv, verdicts_csv
 from empirical.report.results import read_results
 from empirical.report.tables import records as tables
-from empirical.results import identity_checks as check_files
+from empirical.results import identity_checks
 from empirical.results import record as records
 from tests.support.paths import ROOT
 from tests.support.printed import held_printed, same_printed
@@ -40,9 +40,9 @@ def test_each_table_in_the_readme_is_that_of_the_committed_records(index: int) -
 
 
 def test_the_overview_of_the_checks_is_that_of_the_committed_files() -> None:
-    values = [check_files.read(RESULTS / "embedded" / f"checks-embedded-{t}.json")
+    values = [identity_checks.read(RESULTS / "embedded" / f"checks-embedded-{t}.json")
               for t in ("sst2", "sst5", "mr", "subj", "agnews", "cb")]  # fmt: skip
-    held_printed(rendered(display.overview_table(values)).strip(), README)
+    held_printed(rendered(terminal_tables.overview_table(values)).strip(), README)
 
 
 STUDIES = sorted(p.parent.name for p in RESULTS.glob("*/tables.md"))

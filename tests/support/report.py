@@ -14,7 +14,7 @@ from empirical.metrics.delta_w import Head, Moved, Tokens, measured, rotations
 from empirical.metrics.delta_w_tables import Heads, finding
 from empirical.metrics.series import RANKS, SIMILARITIES
 from empirical.results import calibration as files
-from empirical.results import control_results as evidence
+from empirical.results import control_results
 from empirical.results import record as records
 from empirical.results.calibration import Calibration, Case, Check, Source
 from empirical.results.control_results import ConditionResult, ControlResults, Series
@@ -190,7 +190,7 @@ def full_folder(folder: Path, seeds: Sequence[int] = (1,), tasks: Sequence[str] 
             records.write(made, folder, {"total": 2.0, "peak_memory_gib": 0.5})
             words = WORDS.get(task, ("Negative", "Positive"))
             command = (*made.provenance.command, "--control", "all")
-            evidence.write(
+            control_results.write(
                 ControlResults(
                     task=task, provenance=replace(made.provenance, command=command),
                     counts=made.counts, words=words,

@@ -23,10 +23,10 @@ from empirical.analysis.intervals import (
     t_interval,
 )
 from empirical.analysis.ratio_estimators import RatioTable
+from empirical.core import random_streams
 from empirical.core.undefined import Undefined
 
 K = TypeVar("K", bound=Hashable)
-STREAM = 17  # of draws
 OTHER_SEEDS = "the tasks have other numbers of seeds: their spread cannot be put together"
 
 
@@ -39,7 +39,7 @@ def estimated(tables: Mapping[K, RatioTable | str]) -> dict[K, Estimate]:
         if size < 2:
             out |= {k: nothing("fewer than two windows or rows") for k in same}
             continue
-        draws = np.random.default_rng((STREAM, size))
+        draws = random_streams.generator(random_streams.TASK_MEANS, size)
         out |= dict(zip(same, estimates(list(same.values()), draws), strict=True))
     return out
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from empirical.core.errors import UserError
-from empirical.models.architectures import attention_functions as stand_ins
+from empirical.models.architectures import attention_functions
 from empirical.models.architectures.attention_block import Block, Projection, StandIn
 
 Find = Callable[[Any, Any], dict[str, Any]]  # attention module, configuration -> Block fields
@@ -146,19 +146,21 @@ def _falcon_positions(module: Any, config: Any) -> dict[str, Any]:
 
 _LLAMA = ("model.layers", "self_attn")
 ADAPTERS: Mapping[str, Adapter] = {
-    "xglm": Adapter(path=_LLAMA, find=_separate, output="out_proj", stand_in=stand_ins.xglm),
+    "xglm": Adapter(
+        path=_LLAMA, find=_separate, output="out_proj", stand_in=attention_functions.xglm
+    ),
     "gpt2": Adapter(path=("transformer.h", "attn"), find=_thirds, output="c_proj"),
     "openai-gpt": Adapter(
         path=("transformer.h", "attn"), find=_thirds, output="c_proj",
-        stand_in=stand_ins.openai_gpt,
+        stand_in=attention_functions.openai_gpt,
     ),
     "gpt_neo": Adapter(
         path=("transformer.h", "attn.attention"), find=_separate, output="out_proj",
-        extras=_gpt_neo_window, stand_in=stand_ins.gpt_neo,
+        extras=_gpt_neo_window, stand_in=attention_functions.gpt_neo,
     ),
     "gptj": Adapter(
         path=("transformer.h", "attn"), find=_separate, output="out_proj", rotary=True,
-        stand_in=stand_ins.gptj,
+        stand_in=attention_functions.gptj,
     ),
     "gpt_neox": Adapter(
         path=("gpt_neox.layers", "attention"), find=_triples, output="dense", rotary=True
@@ -166,11 +168,11 @@ ADAPTERS: Mapping[str, Adapter] = {
     "opt": Adapter(path=("model.decoder.layers", "self_attn"), find=_separate, output="out_proj"),
     "bloom": Adapter(
         path=("transformer.h", "self_attention"), find=_triples, output="dense",
-        extras=_bloom_positions, stand_in=stand_ins.bloom,
+        extras=_bloom_positions, stand_in=attention_functions.bloom,
     ),
     "falcon": Adapter(
         path=("transformer.h", "self_attention"), find=_falcon, output="dense",
-        extras=_falcon_positions, stand_in=stand_ins.falcon,
+        extras=_falcon_positions, stand_in=attention_functions.falcon,
     ),
     "llama": Adapter(path=_LLAMA, find=_separate, output="o_proj", rotary=True),
     "mistral": Adapter(

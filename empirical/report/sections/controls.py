@@ -10,7 +10,7 @@ from empirical.analysis.intervals import Estimate
 from empirical.core.undefined import Undefined
 from empirical.report import names
 from empirical.report.commands import with_controls
-from empirical.report.figures import strongest_controls as strongest
+from empirical.report.figures import strongest_controls
 from empirical.report.render.blocks import Block, Details, Missing, Plot, Prose, Section, Table
 from empirical.report.results import Results
 from empirical.report.tables.grid import Column, Grid, with_interval
@@ -91,7 +91,7 @@ def section(results: Results, compared: Compared) -> Section:
             )
         )
     else:
-        blocks += [Plot(figure=f) for f in strongest.figures(results, compared)]
+        blocks += [Plot(figure=f) for f in strongest_controls.figures(results, compared)]
         blocks += [Prose(text=note) for note in NOTES]
         blocks += [
             Details(summary=g.caption, blocks=(Table(grid=g),))

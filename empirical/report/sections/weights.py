@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from empirical.report.commands import with_controls
-from empirical.report.figures import lambda_by_layer as shares
-from empirical.report.figures import weight_changes
+from empirical.report.figures import lambda_by_layer, weight_changes
 from empirical.report.render.blocks import Block, Missing, Plot, Prose, Section
 from empirical.report.results import Results
 
@@ -12,7 +11,7 @@ from empirical.report.results import Results
 def section(results: Results) -> Section:
     """The share of attention first, then ΔW where there is evidence."""
     blocks: list[Block] = []
-    found = shares.figure(results)
+    found = lambda_by_layer.figure(results)
     if found is None:
         text = "λ comes from the checks of the identities, and from the control “delta_w”."
         blocks.append(Missing(text=text, command=with_controls(results, "delta_w")))

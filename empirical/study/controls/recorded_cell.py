@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from empirical.core import random_streams
 from empirical.core.errors import UserError
 from empirical.core.progress import Advance, ignore
 from empirical.core.undefined import Undefined
@@ -46,7 +47,6 @@ from empirical.study.run_cell import Stores
 
 Asked = dict[int, NDArray[np.float32]]  # place of a query -> its [L,...]
 Ranks = dict[str, Similarity | Undefined]
-KENDALL = 6  # stream of draws, as in `experiments`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class RecordedCell:
 
     def generator(self, *stream: int) -> np.random.Generator:
         """A generator of this cell and stream."""
-        return np.random.default_rng((12, self.ready.seed, *stream, 1))
+        return random_streams.generator(random_streams.CONTROLS, self.ready.seed, *stream, 1)
 
     def parts(self, context: Sequence[int] = (), shift: int = 0) -> Iterator[Part]:
         """The queries read with the model as it is now."""
@@ -174,7 +174,7 @@ class RecordedCell:
             return ranks_of(none, none)
         scores = scores[:, :, kept]
         f = attended(queries, np.stack([asked[i] for i in first]))
-        draws = np.random.default_rng((KENDALL, self.ready.seed, 1))
+        draws = random_streams.generator(random_streams.RANK_INTERVALS, self.ready.seed, 1)
         found = measure_kendall(scores, f, lengths, draws)
         return ranks_of(found, example_kendall(scores, np.zeros_like(scores), lengths))
 

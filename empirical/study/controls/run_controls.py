@@ -19,9 +19,8 @@ from empirical.core.json_files import plain
 from empirical.core.progress import SILENT, Reporter
 from empirical.data.paper_tasks import source_for
 from empirical.data.sources import ReadOnce
-from empirical.results import control_results as evidence
+from empirical.results import control_results, reuse
 from empirical.results import record as records
-from empirical.results import reuse as resume
 from empirical.results.control_results import BASE, ControlResults
 from empirical.results.record import Record
 from empirical.study.controls.recorded_cell import bench_of, named
@@ -70,7 +69,7 @@ def run_cell_controls(
             advance(1)
             for name in missing:
                 held = held.adding(name, base if name == BASE else run_control(bench, name))
-                evidence.write(held, folder)
+                control_results.write(held, folder)
                 advance(1)
     _note(held, folder, time.perf_counter() - start)
     for name in missing:
@@ -82,7 +81,7 @@ def run_cell_controls(
 def _note(held: ControlResults, folder: Path, seconds: float) -> None:
     """Seconds and memory, beside those of the record."""
     made = held.provenance
-    name = evidence.evidence_name(made.model, held.task, made.seed)
+    name = control_results.evidence_name(made.model, held.task, made.seed)
     records.note_seconds(
         folder, name, {"total": seconds, "peak_memory_gib": provenance.peak_memory_gib()}
     )
@@ -101,16 +100,18 @@ def _held(
         labels=np.array([q.label for q in ready.queries], dtype=np.int64),
         findings={},
     )
-    path = Path(folder) / f"{evidence.evidence_name(made.model, record.task, made.seed)}.json"
+    path = (
+        Path(folder) / f"{control_results.evidence_name(made.model, record.task, made.seed)}.json"
+    )
     if not path.exists():
         return new
     try:
-        old = evidence.read(path)
+        old = control_results.read(path)
     except UserError as error:
         reporter.say(f"{record.task}: controls again, {path.name} is damaged ({error})")
         return new
-    names = (*resume.INPUTS, "rate")
-    changed = resume.differences(plain(old.provenance), plain(made), names)
+    names = (*reuse.INPUTS, "rate")
+    changed = reuse.differences(plain(old.provenance), plain(made), names)
     if changed:
         reporter.say(f"{record.task}: controls again, {path.name} was made with {changed[0]}")
         return new

@@ -20,7 +20,7 @@ import torch
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, read_object, write_text
 from empirical.core.progress import Reporter, ignore
-from empirical.verification.fuzz import units as fuzz_units
+from empirical.verification.fuzz import units
 from empirical.verification.fuzz.cells import CLASSES, STRATA, Cell, Tick, measure
 from empirical.verification.fuzz.draws import DTYPES, name_of
 from empirical.verification.fuzz.units import Unit
@@ -74,7 +74,7 @@ def chosen(only: Sequence[str]) -> list[Unit]:
     Raises:
         UserError: for an unknown id.
     """
-    all_units = fuzz_units.units()
+    all_units = units.units()
     known = [u.id for u in all_units]
     for name in only:
         if name not in known:

@@ -13,7 +13,7 @@ from empirical.analysis.claims import CLAIMS, GAINS, QUALIFIES, RECALLS
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.metrics.series import RANKS, SIMILARITIES
-from empirical.results import control_results as evidence
+from empirical.results import control_results
 from empirical.results.control_catalogue import CONTROLS
 from empirical.results.control_results import BASE, ConditionResult
 from tests.support import control_results as _evidence
@@ -342,7 +342,7 @@ def test_a_control_over_fewer_examples_is_refused(made):
 
 def test_a_written_folder_compares_as_what_was_written(tmp_path, compared):
     write_folder(tmp_path, world=SMALL)
-    assert comparisons.compare(evidence.read_all(tmp_path)) == compared
+    assert comparisons.compare(control_results.read_all(tmp_path)) == compared
 
 
 def test_no_torch_is_loaded():

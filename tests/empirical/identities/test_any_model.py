@@ -13,20 +13,16 @@ from transformers.activations import NewGELUActivation
 
 from dualform.rounding import Tracked, check
 from empirical.data.paper_tasks import TASKS, FolderSource
-from empirical.identities import block_activations as meeting
+from empirical.identities import block_activations, layer_capture, recomputation, softmax_mixture
 from empirical.identities import capture_layers as layers
 from empirical.identities import check_layers as identities
-from empirical.identities import layer_capture
 from empirical.identities import mlp as whole_block
-from empirical.identities import recomputation as as_run
 from empirical.identities import softmax_metrics as softmax_shares
-from empirical.identities import softmax_mixture as softmax_split
 from empirical.identities.applicability import reason_against
 from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, TRAINED
 from empirical.identities.check_layers import BESIDE, check_layers
 from empirical.identities.mlp import Mlps
-from empirical.models.architectures import KNOWN, Block, blocks_of
-from empirical.models.architectures import qk_norm as norms
+from empirical.models.architectures import KNOWN, Block, blocks_of, qk_norm
 from empirical.models.decoder import LoadedModel, wrap
 from empirical.results.identity_checks import Checks
 from empirical.results.layer_check import CheckRefused, require
@@ -200,13 +196,13 @@ def with_blocks(monkeypatch: pytest.MonkeyPatch, change: Callable[[Block], dict[
 def test_a_rotation_that_is_forgotten_or_reversed_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = meeting.rotation
+    right = block_activations.rotation
     for change in (
         lambda J, C, S: (J, torch.ones_like(C), torch.zeros_like(S)),
         lambda J, C, S: (J, C, -S),
         lambda J, C, S: (J, C.roll(1, -1), S.roll(1, -1)),
     ):
-        monkeypatch.setattr(meeting, "rotation", lambda *a, c=change: c(*right(*a)))
+        monkeypatch.setattr(block_activations, "rotation", lambda *a, c=change: c(*right(*a)))
         refused(name, "at most 1 at keys-as-they-meet, layer 0")
 
 
@@ -216,7 +212,7 @@ def test_groups_in_another_order_are_refused(name: str, monkeypatch: pytest.Monk
         return x.repeat(heads // len(x), *[1] * (x.dim() - 1))
 
     monkeypatch.setattr(layer_capture, "repeated", alternating)
-    monkeypatch.setattr(as_run, "repeated", alternating)
+    monkeypatch.setattr(recomputation, "repeated", alternating)
     refused(name, "at most 1 at softmax-as-run, layer 0")
 
 
@@ -267,15 +263,15 @@ def test_a_soft_cap_that_is_forgotten_is_refused(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_norm_of_another_form_is_refused(
-    name: str, change: Callable[[norms.Norm], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    name: str, change: Callable[[qk_norm.Norm], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = norms.read
+    right = qk_norm.read
 
-    def read(*a: Any) -> norms.Norm:
+    def read(*a: Any) -> qk_norm.Norm:
         found = right(*a)
         return dataclasses.replace(found, **change(found))
 
-    monkeypatch.setattr(norms, "read", read)
+    monkeypatch.setattr(qk_norm, "read", read)
     refused(name, "at most 1 at keys-as-they-meet, layer 0")
 
 
@@ -366,8 +362,8 @@ def ratios(
 @pytest.mark.parametrize(
     ("found", "exact", "low", "high"),
     [
-        (as_run._rsqrt, torch.rsqrt, 1e-3, 20.0),
-        (softmax_split.tanh, torch.tanh, -4.0, 4.0),
+        (recomputation._rsqrt, torch.rsqrt, 1e-3, 20.0),
+        (softmax_mixture.tanh, torch.tanh, -4.0, 4.0),
         *[
             (lambda a, f=f: whole_block.activated(a, f), f, -4.0, 4.0)
             for f in (torch.nn.functional.gelu, torch.nn.functional.silu, GELU_NEW)

@@ -12,7 +12,7 @@ from empirical.core.errors import UserError
 from empirical.identities import capture_layers as layers
 from empirical.identities import check_layers as identities
 from empirical.identities import softmax_metrics as softmax_shares
-from empirical.identities import softmax_mixture as softmax_split
+from empirical.identities import softmax_mixture
 from empirical.identities.applicability import NOT_APPLICABLE, reason_against
 from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, TRAINED
 from empirical.identities.check_layers import check_layers
@@ -168,7 +168,7 @@ def test_softmax_split_agrees_with_the_output_of_the_model(loaded, ids):
     masses = exp(scores - Tracked(scores.value.amax(-1, keepdim=True).expand_as(
         scores.value
     )))  # fmt: skip
-    ours = over(Tracked(p.value) @ tokens @ masses.T, softmax_split._total(masses))
+    ours = over(Tracked(p.value) @ tokens @ masses.T, softmax_mixture._total(masses))
     theirs = seen[0].detach().reshape(ours.value.shape)
     check(ours.elsewhere(theirs), ours)
     _, mixture, near = identities._softmax_sides(at)
@@ -182,8 +182,8 @@ def test_the_softmax_bound_covers_the_truth_in_a_wider_type_and_catches_a_plante
     g = torch.Generator().manual_seed(0)
     s, t = (4 * torch.randn(3, 1, n, generator=g) for n in (7, 5))
     v, w = (torch.randn(3, 4, n, generator=g) for n in (7, 5))
-    narrow = softmax_split.sides(s, t, v, w)
-    wide = softmax_split.sides(*(x.double() for x in (s, t, v, w)))
+    narrow = softmax_mixture.sides(s, t, v, w)
+    wide = softmax_mixture.sides(*(x.double() for x in (s, t, v, w)))
     for a, b in zip(narrow, wide, strict=True):
         assert compare(a, b).worst_ratio <= 1
     left, right, _ = narrow

@@ -45,7 +45,7 @@ from empirical.metrics.delta_w import (
 )
 from empirical.metrics.delta_w_tables import NAMES, NO_DRAWS, SERIES, Heads, finding
 from empirical.metrics.similarity import Array
-from empirical.results import control_results as evidence
+from empirical.results import control_results
 from tests.support.records import provenance
 
 U = np.finfo(np.float64).eps / 2
@@ -539,11 +539,11 @@ def test_the_finding_is_written_and_read_back_without_a_number_that_is_not_finit
     tmp_path: Path,
 ) -> None:
     found = finding(collected()[0], np.random.default_rng(1), "a note")
-    kept = evidence.ControlResults(
+    kept = control_results.ControlResults(
         task="mr", provenance=provenance(), counts={}, words=("a", "b"),
         labels=np.zeros(3, dtype=np.int64), findings={"delta_w": found},
     )  # fmt: skip
-    back = evidence.read(evidence.write(kept, tmp_path)).findings["delta_w"]
+    back = control_results.read(control_results.write(kept, tmp_path)).findings["delta_w"]
     assert back.tables == found.tables and back.numbers == found.numbers
     assert back.note == "a note" and set(NAMES) <= set(back.tables)
     assert all(np.isfinite(s.values).all() for s in back.series.values())

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from empirical.core.undefined import Undefined
-from empirical.metrics import accumulate as measure
-from empirical.metrics import kendall
+from empirical.metrics import accumulate, kendall
 from empirical.metrics import similarity as metrics
 from empirical.metrics.similarity import Interval, Proportion, Similarity
 from tests.support import metric_twins as twins
@@ -366,7 +365,9 @@ ENTRIES = {
         },
     ),
     "sim_am_difference": Entry(
-        project=lambda c: number(measure.measure(*c.outcomes, rng(0))["sim_am_difference"].value),
+        project=lambda c: number(
+            accumulate.measure(*c.outcomes, rng(0))["sim_am_difference"].value
+        ),
         twin=lambda c: twins.sim_am_difference(c.m_icl, c.m_zsl, c.m_ft),
         wrong={
             "reversed": lambda c: -twins.sim_am_difference(c.m_icl, c.m_zsl, c.m_ft),
@@ -511,7 +512,7 @@ def test_the_inputs_hold_what_is_easily_handled_wrongly():
 def test_measure_gives_each_name_its_own_metric():
     drawn = {"sim_aou_random", "sim_aou_matched"}  # their draws follow others: only tested above
     for case in CASES:
-        found = measure.measure(*case.outcomes, rng(case.seed))
+        found = accumulate.measure(*case.outcomes, rng(case.seed))
         for name in (found.keys() & ENTRIES.keys()) - drawn:
             recorded_as(found[name], ENTRIES[name].twin(case))
 
@@ -526,7 +527,7 @@ def recorded_as(measurement, twin):
 
 def test_every_metric_of_a_record_has_a_twin_and_a_near_miss():
     chances = {"top_tokens_chance", "top_examples_chance"}  # K over N and k, tested below
-    assert ENTRIES.keys() == (measure.METRICS | measure.KENDALL) - chances
+    assert ENTRIES.keys() == (accumulate.METRICS | accumulate.KENDALL) - chances
     assert all(entry.wrong for entry in ENTRIES.values())
 
 
@@ -548,7 +549,7 @@ def test_measure_kendall_gives_each_field_its_own_metric():
         ("example_recall", "top_examples"): twins.top_k_recall(mass_c, mass_f, 5),
         ("example_chance", "top_examples_chance"): 5 / len(lengths),
     }
-    recorded = measure.kendall_measurements(found, rng)
+    recorded = accumulate.kendall_measurements(found, rng)
     assert recorded.keys() == {name for _, name in want}
     for (attribute, name), twin in want.items():
         agree(getattr(found, attribute), twin)

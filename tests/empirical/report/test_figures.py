@@ -17,10 +17,17 @@ from matplotlib.figure import Figure as Canvas
 from empirical.analysis.claims import CONTEXTS, FINETUNING, MODELS
 from empirical.analysis.comparisons import compare
 from empirical.core.undefined import Undefined
-from empirical.report.figures import attention, dose, orders, per_layer, rates, weight_changes
+from empirical.report.figures import (
+    attention,
+    dose,
+    lambda_by_layer,
+    orders,
+    per_layer,
+    rates,
+    strongest_controls,
+    weight_changes,
+)
 from empirical.report.figures import heatmap as heat
-from empirical.report.figures import lambda_by_layer as shares
-from empirical.report.figures import strongest_controls as strongest
 from empirical.report.render import drawing
 from empirical.report.render.drawing import Figure, Panel, panel_svg, save
 from empirical.report.render.palette import COLOURS, STYLES
@@ -114,9 +121,12 @@ COUNTED = r"n = ((500|100) examples|8 queries) per task; 2 seeds \(1, 2\)\.$"
 
 def every_figure(results: Results) -> list[Figure]:
     found = [per_layer.figure(results, against) for against in per_layer.CURVES]
-    found += [shares.figure(results), orders.figure(results), *rates.figures(results)]
+    found += [lambda_by_layer.figure(results), orders.figure(results), *rates.figures(results)]
     found += [weight_changes.summary_figure(results), weight_changes.heads_figure(results)]
-    found += [*dose.figures(results), *strongest.figures(results, compare(results.evidence))]
+    found += [
+        *dose.figures(results),
+        *strongest_controls.figures(results, compare(results.evidence)),
+    ]
     assert all(f is not None for f in found)
     return [f for f in found if f is not None]
 
@@ -225,7 +235,7 @@ def full_series(per_layer):  # type: ignore[no-untyped-def] # a short stand-in o
 
 def test_lambda_is_that_of_the_checks(results: Results) -> None:
     document = next(d for d in results.checks if d["task"] == "cb")
-    found = shares.shares(document)
+    found = lambda_by_layer.shares(document)
     for i, layer in enumerate(document["layers"]):
         heads = [h["demonstrations"] for h in layer["heads"]]
         # Of one query, a head's mean is its value; three roundings at most apart.
@@ -290,7 +300,7 @@ def test_framed_are_heads_outside_their_band_on_one_side_in_every_seed(results: 
 
 def test_lambda_of_evidence_is_the_mean_over_seeds_then_heads(results: Results) -> None:
     found = findings(results.evidence_of("embedded", "cb"), "delta_w")
-    one = shares.of_findings("embedded", "cb", found)
+    one = lambda_by_layer.of_findings("embedded", "cb", found)
     for i in range(4):
         heads = [sum(f.tables["lambda"][i][j] for f in found) / 2 for j in range(4)]
         assert (one.low[i], one.high[i]) == (min(heads), max(heads))
@@ -338,19 +348,19 @@ def test_an_attention_map_shows_every_weight_in_its_row(results: Results) -> Non
 
 def test_a_control_that_is_set_aside_is_not_shown(results: Results) -> None:
     own = [c for c in compare(results.evidence).of("embedded", "sim_aou") if c.task == "cb"]
-    name = strongest.row("cb", own).controls["context"].name
+    name = strongest_controls.row("cb", own).controls["context"].name
     aside = [
         replace(c, set_aside="it has nothing to beat") if c.control == name else c for c in own
     ]
-    left = strongest.row("cb", aside)
+    left = strongest_controls.row("cb", aside)
     assert left.controls["context"].name != name
-    assert left.ours == strongest.row("cb", own).ours
+    assert left.ours == strongest_controls.row("cb", own).ours
 
 
 def test_the_strongest_control_of_every_kind_is_shown(results: Results) -> None:
     compared = compare(results.evidence)
     own = [c for c in compared.of("embedded", "sim_aou") if c.task == "cb"]
-    row = strongest.row("cb", own)
+    row = strongest_controls.row("cb", own)
     for kind, members in (("finetuning", FINETUNING), ("context", CONTEXTS), ("model", MODELS)):
         known = [c for c in own if c.control in members]
         best = max(known, key=lambda c: c.theirs.value)
@@ -359,9 +369,9 @@ def test_the_strongest_control_of_every_kind_is_shown(results: Results) -> None:
     assert row.ours is not None and row.ours.value == own[0].ours.value
     assert "layer_causal" not in {m.name for m in row.controls.values()}  # need not be beaten
     gain = [c for c in compared.of("embedded", "sim_am_gain") if c.task == "cb"]
-    assert "line" not in strongest.row("cb", gain).controls
-    for figure in strongest.figures(results, compared):
-        assert len(figure.panels) == len(strongest.METRICS)
+    assert "line" not in strongest_controls.row("cb", gain).controls
+    for figure in strongest_controls.figures(results, compared):
+        assert len(figure.panels) == len(strongest_controls.METRICS)
         (axis,) = drawn(figure.panels[2]).axes
         dots = [x.get_xdata()[0] for x in axis.lines if x.get_marker() != "None"]
         assert any(x == row.ours.value for x in dots)

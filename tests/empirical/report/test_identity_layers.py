@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from empirical.core.errors import UserError
-from empirical.report.figures import identity_layers as layer_figure
+from empirical.report.figures import identity_layers
 from empirical.report.figures.identity_layers import FLOOR, check_figure, draw
 
 
@@ -51,7 +51,7 @@ class Axis:
 
 def test_identities_are_under_the_line_at_one_and_near_misses_over_it() -> None:
     axis = Axis()
-    layer_figure._ratios(axis, document(2)["layers"])
+    identity_layers._ratios(axis, document(2)["layers"])
     seen = axis.seen
     assert seen["near miss (smallest over heads)"] == [(0, 1e3), (0, 1e9), (1, 1e3), (1, 1e9)]
     assert seen["identity (largest over heads)"] == [(0, 0.25), (0, 0.0625), (1, 0.25), (1, 0.0625)]
@@ -62,7 +62,7 @@ def test_identities_are_under_the_line_at_one_and_near_misses_over_it() -> None:
 
 def test_curves_are_the_mean_over_heads_and_bands_their_range() -> None:
     axis = Axis()
-    layer_figure._spread(axis, document(2)["layers"], "relaxation", "size")
+    identity_layers._spread(axis, document(2)["layers"], "relaxation", "size")
     assert axis.seen["mean over heads (λ, relaxation)"] == [(0, 0.5), (1, 0.5)]
     assert axis.seen["range over heads (λ, relaxation)"] == [(0, 0.25, 750.0), (1, 0.25, 750.0)]
     assert axis.seen["set_ylabel"] == [(("size",), {})]
@@ -101,6 +101,6 @@ def test_what_cannot_be_drawn_is_one_clear_error(
     (tmp_path / "folder.svg").mkdir()
     with pytest.raises(UserError, match="expected a figure that can be written at .*folder.svg"):
         draw(document(), tmp_path / "folder.svg")
-    monkeypatch.setattr(layer_figure, "find_spec", lambda _name: None)
+    monkeypatch.setattr(identity_layers, "find_spec", lambda _name: None)
     with pytest.raises(UserError, match=r"expected matplotlib .*pip install matplotlib"):
         check_figure(tmp_path / "layers.svg")

@@ -25,13 +25,11 @@ from empirical.core.undefined import Undefined
 from empirical.report import names, write_report
 from empirical.report.analysis import analyse
 from empirical.report.commands import merged
-from empirical.report.figures import per_layer
-from empirical.report.figures import strongest_controls as strongest
+from empirical.report.figures import per_layer, strongest_controls
 from empirical.report.render.blocks import Details
 from empirical.report.render.page import interval_parts
 from empirical.report.results import read_results
-from empirical.report.sections import controls
-from empirical.report.sections import published_numbers as printed
+from empirical.report.sections import controls, published_numbers
 from empirical.report.sections import verdicts as verdict_section
 from empirical.report.sections.confusion import confusion
 from empirical.report.sections.paper_tables import pooled
@@ -413,7 +411,7 @@ def test_several_models_stand_apart(tmp_path: Path) -> None:
     analysis = analyse(both)
     first = verdict_section.section(both, analysis.verdicts)
     assert [b.heading for b in first.blocks if b.kind == "cards"] == ["embedded", "other"]
-    figures = strongest.figures(both, analysis.compared)
+    figures = strongest_controls.figures(both, analysis.compared)
     assert [f.id for f in figures] == ["overview", "overview-2"]
     layers = per_layer.figure(both, per_layer.CURVES[0])
     assert layers is not None
@@ -450,7 +448,7 @@ def test_an_interval_is_set_apart(cell: str, parts: tuple[str, str, str]) -> Non
 def test_every_printed_reading_stands_in_the_report_once_with_its_status() -> None:
     rows = [
         row
-        for block in printed.section().blocks
+        for block in published_numbers.section().blocks
         if isinstance(block, Details)
         for table in block.blocks
         for row in table.grid.rows
@@ -460,7 +458,7 @@ def test_every_printed_reading_stands_in_the_report_once_with_its_status() -> No
     for row, one in zip(rows, found, strict=True):
         assert row == (one.model, one.task, verdict_section.WORDS[one.status], one.sentence)
     claims = {p.claim for p in found}
-    assert claims == set(printed.TITLES)
+    assert claims == set(published_numbers.TITLES)
     # Without the controls no claim of the paper is supported by its tables alone.
     assert not any(
         p.status == "supported" for p in found if p.claim not in ("icl_accuracy", "ft_accuracy")

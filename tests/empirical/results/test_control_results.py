@@ -9,7 +9,7 @@ import pytest
 
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
-from empirical.results import control_results as evidence
+from empirical.results import control_results
 from empirical.results.control_results import ConditionResult, ControlResults, Series
 from tests.support.records import provenance
 
@@ -70,9 +70,9 @@ def same(a: ControlResults, b: ControlResults) -> bool:
 
 
 def test_what_is_written_is_read_to_the_last_bit(tmp_path: Path) -> None:
-    path = evidence.write(example(), tmp_path)
-    assert same(evidence.read(path), example())
-    (found,) = evidence.read_all(tmp_path)
+    path = control_results.write(example(), tmp_path)
+    assert same(control_results.read(path), example())
+    (found,) = control_results.read_all(tmp_path)
     assert same(found, example())
 
 
@@ -80,18 +80,18 @@ def test_the_comparison_above_sees_a_change(tmp_path: Path) -> None:
     other = example().adding(
         "base", ConditionResult(series={"sim_aou": series([0.1, np.nan, 0.4])})
     )
-    assert not same(evidence.read(evidence.write(other, tmp_path)), example())
+    assert not same(control_results.read(control_results.write(other, tmp_path)), example())
 
 
 def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        evidence.write(example(), tmp_path / folder)
+        control_results.write(example(), tmp_path / folder)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_a_folder_without_evidence_is_no_error(tmp_path: Path) -> None:
-    assert evidence.read_all(tmp_path) == ()
+    assert control_results.read_all(tmp_path) == ()
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_folder_without_evidence_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_damaged_is_refused(tmp_path: Path, damage, expected: str) -> None:
-    path = evidence.write(example(), tmp_path)
+    path = control_results.write(example(), tmp_path)
     damage(path)
     with pytest.raises(UserError, match=expected):
-        evidence.read(path)
+        control_results.read(path)
 
 
 def _set(path: Path, key: str, value: object) -> None:
@@ -126,5 +126,5 @@ def _rename(path: Path) -> None:
 def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
     bad = replace(example(), findings={"base": ConditionResult(numbers={"x": float("nan")})})
     with pytest.raises(ValueError, match="expected a finite number"):
-        evidence.write(bad, tmp_path)
+        control_results.write(bad, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 
 from empirical.identities.applicability import NOT_APPLICABLE
-from empirical.results import identity_checks as check_files
+from empirical.results import identity_checks, reuse
 from empirical.results import record as records
-from empirical.results import reuse as resume
 from empirical.results.identity_checks import CheckProvenance
 from empirical.results.record import Provenance
 from tests.support.records import record
@@ -28,20 +27,20 @@ def changed(value: object, name: str) -> object:
 
 def test_every_field_of_a_provenance_is_an_input_or_an_outcome() -> None:
     fields = {f.name for f in dataclasses.fields(Provenance)}
-    assert set(resume.INPUTS) | OUTCOMES == fields and not set(resume.INPUTS) & OUTCOMES
+    assert set(reuse.INPUTS) | OUTCOMES == fields and not set(reuse.INPUTS) & OUTCOMES
     fields = {f.name for f in dataclasses.fields(CheckProvenance)}
-    assert set(check_files.INPUTS) == fields - {"commit", "command"}
+    assert set(identity_checks.INPUTS) == fields - {"commit", "command"}
 
 
-@pytest.mark.parametrize("name", [n for n in resume.INPUTS if n not in ("model", "seed")])
+@pytest.mark.parametrize("name", [n for n in reuse.INPUTS if n not in ("model", "seed")])
 def test_one_other_input_is_enough_to_compute_a_record_again(tmp_path, name: str) -> None:
     old = record()
     path = records.write(old, tmp_path)
-    same = resume.find(tmp_path, "sst2", old.provenance, METRICS)
+    same = reuse.find(tmp_path, "sst2", old.provenance, METRICS)
     assert (
         same.record == old and same.line == f"sst2: reused {path.name}, made with the same settings"
     )
-    found = resume.find(tmp_path, "sst2", changed(old.provenance, name), METRICS)
+    found = reuse.find(tmp_path, "sst2", changed(old.provenance, name), METRICS)
     assert found.record is None
     assert found.line.startswith(f"sst2: computed again, {path.name} was made with ")
     assert name in found.line or (name == "versions" and "torch 2, now 3" in found.line)
@@ -59,7 +58,7 @@ def test_outcomes_do_not_matter_since_they_follow(tmp_path, name: str) -> None:
         "command": ("x",),
     }[name]
     wanted = dataclasses.replace(old.provenance, **{name: other})
-    assert resume.find(tmp_path, "sst2", wanted, METRICS).record == old
+    assert reuse.find(tmp_path, "sst2", wanted, METRICS).record == old
 
 
 def checks() -> CheckProvenance:
@@ -70,7 +69,7 @@ def checks() -> CheckProvenance:
     )
 
 
-@pytest.mark.parametrize("name", [n for n in check_files.INPUTS if n != "model"])
+@pytest.mark.parametrize("name", [n for n in identity_checks.INPUTS if n != "model"])
 def test_one_other_input_is_enough_to_check_again(tmp_path, name: str) -> None:
     from empirical.identities.check_layers import LayerCheck
     from empirical.results.identity_checks import Checks
@@ -78,14 +77,16 @@ def test_one_other_input_is_enough_to_check_again(tmp_path, name: str) -> None:
     one = LayerCheck(statement="s", layer=0, head=0, worst_ratio=0.5, near_miss_ratio=9.0,
                      nontrivial=True, finite=True)  # fmt: skip
     done = Checks(checks=(one,), shares=(), queries=1, refusal=None)
-    value = check_files.document(done, "mr", checks(), NOT_APPLICABLE)
-    check_files.write(value, tmp_path)
-    assert check_files.find(tmp_path, "mr", checks()).value == value
-    found = check_files.find(tmp_path, "mr", changed(checks(), name))  # type: ignore[arg-type] # the same type
+    value = identity_checks.document(done, "mr", checks(), NOT_APPLICABLE)
+    identity_checks.write(value, tmp_path)
+    assert identity_checks.find(tmp_path, "mr", checks()).value == value
+    found = identity_checks.find(tmp_path, "mr", changed(checks(), name))  # type: ignore[arg-type] # the same type
     assert found.value is None and "mr: checked again, checks-" in found.line
 
 
 def test_nothing_there_is_nothing_to_say(tmp_path) -> None:
-    found = resume.find(tmp_path, "sst2", record().provenance, METRICS)
-    assert found == resume.Found(record=None, line="")
-    assert check_files.find(tmp_path, "mr", checks()) == check_files.Found(value=None, line="")
+    found = reuse.find(tmp_path, "sst2", record().provenance, METRICS)
+    assert found == reuse.Found(record=None, line="")
+    assert identity_checks.find(tmp_path, "mr", checks()) == identity_checks.Found(
+        value=None, line=""
+    )

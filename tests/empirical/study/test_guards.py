@@ -21,7 +21,7 @@ from empirical.metrics.accumulate import MetricAccumulator
 from empirical.models.decoder import TokenizerEncoder
 from empirical.models.loading import Geometry, LoadedModel, load, random_xglm
 from empirical.results import record as records
-from empirical.study import run_cell as experiments
+from empirical.study import run_cell
 from empirical.study import run_study as cells
 from tests.support.study import dualform, error_line, save_data, save_model
 from tests.support.tiny_models import LABELS, WORDS, context, queries, tiny, tokenizer
@@ -228,13 +228,13 @@ def test_a_task_file_that_goes_away_during_the_run_does_not_matter(
         'name = "mine"\ntemplate = "{text} so"\nlabels = ["yes", "no"]\nk = 2\n[data]\n'
         f'path = "{data / "mr"}"\ntrain = "train.jsonl"\nevaluation = "validation.jsonl"\n'
     )
-    honest = experiments.zero_shot_parts
+    honest = run_cell.zero_shot_parts
 
     def gone(*args: object):
         task.unlink(missing_ok=True)
         return honest(*args)  # type: ignore[arg-type] # passed on
 
-    monkeypatch.setattr(experiments, "zero_shot_parts", gone)
+    monkeypatch.setattr(run_cell, "zero_shot_parts", gone)
     run(model, data, tmp_path / "o", "--task", task)
     (record,) = records.read_all(tmp_path / "o")
     assert str(task) in record.provenance.command

@@ -12,8 +12,7 @@ import pytest
 from empirical.core import provenance
 from empirical.core.undefined import Undefined
 from empirical.results import record as records
-from empirical.study import rate_selection
-from empirical.study import run_cell as experiments
+from empirical.study import rate_selection, run_cell
 from empirical.study.rate_trials import Trials
 from tests.support.study import dualform, error_line
 
@@ -45,7 +44,7 @@ def test_seeds_share_one_zero_shot_run_and_have_a_record_each(
 def test_zero_shot_of_the_second_seed_is_not_computed(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, computed = experiments.parts, []
+    honest, computed = run_cell.parts, []
     import empirical.inference.capture_store as captures
 
     def counting(model_, queries, reading, context, *args, **more):
@@ -100,13 +99,13 @@ def test_a_run_killed_in_the_middle_of_a_cell_repeats_no_batch_and_no_trial(
     kept = {p: p.stat().st_mtime_ns for p in out.rglob("*.safetensors")}
     assert kept and len(list(out.glob("trials-mr-s1-*.json"))) == 1
     seen: list[Path] = []
-    write = experiments.Store.write
+    write = run_cell.Store.write
 
     def noting(self, number, part):
         seen.append(self.path(number))
         write(self, number, part)
 
-    monkeypatch.setattr(experiments.Store, "write", noting)
+    monkeypatch.setattr(run_cell.Store, "write", noting)
     assert dualform(*args, "--out", out).exit_code == 0
     assert tried == [0.01, 0.1, "stopped", 0.5] and seen == []
     assert files(out) == files(tmp_path / "whole")

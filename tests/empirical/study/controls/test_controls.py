@@ -9,7 +9,7 @@ import pytest
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.metrics.series import RANKS, SIMILARITIES
-from empirical.results import control_results as evidence
+from empirical.results import control_results
 from empirical.results import record as records
 from empirical.results.control_catalogue import CONTROLS, chosen_controls
 from empirical.results.control_results import BASE, ControlResults
@@ -39,7 +39,7 @@ def command(root: Path, out: str = "out") -> tuple[object, ...]:
 
 def cell(root: Path, task: str = "mr") -> ControlResults:
     (path,) = (root / "out").glob(f"evidence-*-{task}-s1.json")
-    return evidence.read(path)
+    return control_results.read(path)
 
 
 def test_every_control_of_the_catalogue_is_run_by_a_function_of_its_name() -> None:
@@ -174,7 +174,7 @@ def test_a_stopped_run_goes_on_with_the_next_control(
     monkeypatch.setattr(controlled, "run_control", stopping)
     dualform(*command(made, "stopped"), *options)
     (path, *_) = sorted((made / "stopped").glob("evidence-*.json"))
-    assert set(evidence.read(path).findings) == {BASE, "ft_random", "icl_wrong_labels"}
+    assert set(control_results.read(path).findings) == {BASE, "ft_random", "icl_wrong_labels"}
     run.clear()
     monkeypatch.setattr(
         controlled,
@@ -185,7 +185,7 @@ def test_a_stopped_run_goes_on_with_the_next_control(
     assert found.exit_code == 0 and run == ["order", *names]
     whole = cell(made).findings
     for name in names:
-        for metric, series in evidence.read(path).findings[name].series.items():
+        for metric, series in control_results.read(path).findings[name].series.items():
             assert np.array_equal(series.values, whole[name].series[metric].values, equal_nan=True)
 
 
@@ -199,11 +199,11 @@ def test_evidence_of_another_rate_is_made_again(made: Path) -> None:
     path.write_text(json.dumps(old))
     found = dualform(*options)
     assert found.exit_code == 0 and "rate 0.5, now 0.1" in found.output
-    assert evidence.read(path).provenance.rate == 0.1
+    assert control_results.read(path).provenance.rate == 0.1
     path.write_text(path.read_text()[:100])
     found = dualform(*options)
     assert found.exit_code == 0 and "is damaged" in found.output
-    assert set(evidence.read(path).findings) == {BASE, "ft_random"}
+    assert set(control_results.read(path).findings) == {BASE, "ft_random"}
 
 
 def test_a_run_of_one_task_says_what_is_missing(made: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_run_of_one_task_says_what_is_missing(made: Path) -> None:
                      "--control", "ft_other_task", "--control", "ft_other_seed")  # fmt: skip
     assert found.exit_code == 0, found.output
     (path,) = (made / "one").glob("evidence-*.json")
-    findings = evidence.read(path).findings
+    findings = control_results.read(path).findings
     assert findings["ft_other_task"].absent and "name a second --task" in str(
         findings["ft_other_task"].absent
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.data.paper_tasks import TASKS, FolderSource
-from empirical.identities import block_activations as meeting
+from empirical.identities import block_activations
 from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, repeated
 from empirical.identities.trained_weights import in_dtype
@@ -28,9 +28,9 @@ from empirical.inference.settings import training_examples
 from empirical.metrics.delta_w import UNMOVED, UNSEEN, Tokens, attention, mass
 from empirical.metrics.delta_w_tables import LIKENESS, NAMES
 from empirical.metrics.similarity import Array
-from empirical.models.architectures import qk_norm as norms
+from empirical.models.architectures import qk_norm
 from empirical.models.decoder import LoadedModel, default_dtype_of
-from empirical.results import control_results as evidence
+from empirical.results import control_results
 from empirical.results.control_results import ConditionResult
 from empirical.study.controls import weight_changes as delta_w_run
 from empirical.study.controls.weight_changes import (
@@ -90,14 +90,16 @@ def own(x: Tensor, at: LayerCapture) -> Tensor:
     return x[..., chosen]
 
 
-def asked_again(name: str) -> list[tuple[LayerCapture, meeting.BlockActivations]]:
+def asked_again(name: str) -> list[tuple[LayerCapture, block_activations.BlockActivations]]:
     """Captures, and what each block hands over for the same states under finetuned weights."""
     model = wide(name)
     context, query = ids(name)
     found = list(each_layer(model, context, query))
-    reading = meeting.run_with_cache(model, model.blocks, [*context, *query])
+    reading = block_activations.run_with_cache(model, model.blocks, [*context, *query])
     with finetuned(model, EXAMPLES, RATE):
-        again = [meeting.block_activations(model, model.blocks, reading, i) for i in range(2)]
+        again = [
+            block_activations.block_activations(model, model.blocks, reading, i) for i in range(2)
+        ]
     return list(zip(found, again, strict=True))
 
 
@@ -133,7 +135,7 @@ def _size(at: LayerCapture, by: Finetuned, layer: int) -> Tensor:
 
 
 def _through_norm(
-    at: LayerCapture, norm: norms.Norm, new: Tensor, old: Tensor, error: Tensor
+    at: LayerCapture, norm: qk_norm.Norm, new: Tensor, old: Tensor, error: Tensor
 ) -> Tensor:
     """g r (dk + |k| |dk|/|k|) of new and old keys, and the norm's own rounding."""
     u = SINGLE if norm.narrow else DOUBLE
@@ -379,15 +381,15 @@ def test_the_same_generator_gives_the_same_finding(source: FolderSource, tmp_pat
     paths = []
     for i in range(2):
         found = delta_w(model, ready, RATE, None, 2, generator(), draws=4, position="prompt")
-        kept = evidence.ControlResults(
+        kept = control_results.ControlResults(
             task="mr", provenance=provenance(), counts={}, words=("a", "b"),
             labels=np.zeros(2, dtype=np.int64), findings={"delta_w": found},
         )  # fmt: skip
-        paths.append(evidence.write(kept, tmp_path / str(i)))
+        paths.append(control_results.write(kept, tmp_path / str(i)))
     assert paths[0].read_bytes() == paths[1].read_bytes()
     one, two = (p.with_suffix(".safetensors").read_bytes() for p in paths)
     assert one == two
-    assert evidence.read(paths[0]).findings["delta_w"].tables == found.tables
+    assert control_results.read(paths[0]).findings["delta_w"].tables == found.tables
 
 
 def test_the_other_examples_are_those_of_the_second_finetuning(source: FolderSource) -> None:
@@ -419,11 +421,11 @@ def test_a_rate_that_moves_no_float32_weight_leaves_everything_undefined(
     series = found.series["delta_w_cosine"]
     assert isinstance(series.mean, Undefined) and series.mean.reason.startswith(UNMOVED)
     assert series.excluded == series.total == 8
-    kept = evidence.ControlResults(
+    kept = control_results.ControlResults(
         task="mr", provenance=provenance(), counts={}, words=("a", "b"),
         labels=np.zeros(2, dtype=np.int64), findings={"delta_w": found},
     )  # fmt: skip
-    back = evidence.read(evidence.write(kept, tmp_path)).findings["delta_w"]
+    back = control_results.read(control_results.write(kept, tmp_path)).findings["delta_w"]
     assert back.tables == found.tables and back.numbers == found.numbers
     assert attention_maps(model, ready, 1e-30).tables["moved"] == [0.0, 0.0]  # two, by lambda
 
