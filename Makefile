@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: setup test reproduce study momentum lint deep third-party identities clean
+.PHONY: golden setup test reproduce study momentum lint deep third-party identities clean
 
 setup: $(VENV)/.ready
 
@@ -54,3 +54,7 @@ identities: setup
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+# What another commit writes against what this tree writes: make golden BEFORE=COMMIT.
+golden: setup
+	$(BIN)/python -m tests.golden $(BEFORE)
