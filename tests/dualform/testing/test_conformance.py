@@ -411,17 +411,25 @@ def _case(function: str, rule: str, **more: Any) -> Case:
 
 
 def test_other_code_is_judged_in_four_ways() -> None:
-    passes = judged(_case("_broken.right_delta", "delta_rule"))
+    passes = judged(_case("support.broken_kernels.right_delta", "delta_rule"))
     assert passes.verdict == "passes" and "state passing" in passes.passed
     differs = judged(
-        _case("_broken.scaled_keys", "delta_rule", convention={"key_scale": "inverse sqrt"})
+        _case(
+            "tests.support.broken_kernels.scaled_keys",
+            "delta_rule",
+            convention={"key_scale": "inverse sqrt"},
+        )
     )
     assert differs.verdict == "differs by convention" and "keys scaled" in differs.hint
-    wrong = judged(_case("_broken.undecayed_residual", "gated_delta_rule"))
+    wrong = judged(_case("support.broken_kernels.undecayed_residual", "gated_delta_rule"))
     assert wrong.verdict == "wrong" and "output" in wrong.failed
-    near = judged(_case("_broken.short_state", "linear_attention", expected="a short state"))
+    near = judged(
+        _case(
+            "tests.support.broken_kernels.short_state", "linear_attention", expected="a short state"
+        )
+    )
     assert near.verdict == "approximates: a short state"
-    for missing in ("_nowhere.f", "_broken.nothing"):
+    for missing in ("_nowhere.f", "support.broken_kernels.nothing"):
         assert judged(_case(missing, "delta_rule")).verdict == "could not run"
 
 

@@ -346,8 +346,8 @@ def test_a_written_folder_compares_as_what_was_written(tmp_path, compared):
 
 
 def test_no_torch_is_loaded():
-    modules = ("comparisons", "verdict", "statistics", "published_readings", "coverage")
-    code = "".join(f"import empirical.{m}\n" for m in modules)
+    modules = ("comparisons", "verdicts", "intervals", "published_verdicts", "interval_coverage")
+    code = "".join(f"import empirical.analysis.{m}\n" for m in modules)
     code += "import sys\nprint('torch' in sys.modules, 'scipy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "True"]

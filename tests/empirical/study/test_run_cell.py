@@ -16,7 +16,7 @@ from empirical.inference.settings import Outcome, fine_tuned, in_context, zero_s
 from empirical.metrics.accumulate import ALL, MetricAccumulator
 from empirical.metrics.kendall import measure_kendall
 from empirical.models.decoder import LoadedModel, default_dtype_of
-from empirical.study import run_cell
+from empirical.study import rate_selection
 from empirical.study.preparation import Prepared, StudySettings, prepare
 from empirical.study.rate_selection import select_rate
 from empirical.study.run_cell import Stores, run_prepared, run_task
@@ -80,7 +80,7 @@ def test_the_best_rate_on_held_rows_wins_ties_go_to_the_first_and_divergence_is_
         return Fake(right[rate])
 
     ready = prepare(model, TASK, source, settings())
-    monkeypatch.setattr(run_cell, "fine_tuned", fake)
+    monkeypatch.setattr(rate_selection, "fine_tuned", fake)
     rate, shares = select_rate(model, ready, settings(rates=(9.0, 0.1, 0.3, 0.2)))
     assert rate == 0.3 and shares[1:] == ((0.1, 0.5), (0.3, 0.7), (0.2, 0.7))
     assert shares[0][0] == 9.0 and np.isnan(shares[0][1])
