@@ -415,7 +415,7 @@ def test_other_code_is_judged_in_four_ways() -> None:
     assert passes.verdict == "passes" and "state passing" in passes.passed
     differs = judged(
         _case(
-            "tests.support.broken_kernels.scaled_keys",
+            "support.broken_kernels.scaled_keys",
             "delta_rule",
             convention={"key_scale": "inverse sqrt"},
         )
@@ -424,9 +424,7 @@ def test_other_code_is_judged_in_four_ways() -> None:
     wrong = judged(_case("support.broken_kernels.undecayed_residual", "gated_delta_rule"))
     assert wrong.verdict == "wrong" and "output" in wrong.failed
     near = judged(
-        _case(
-            "tests.support.broken_kernels.short_state", "linear_attention", expected="a short state"
-        )
+        _case("support.broken_kernels.short_state", "linear_attention", expected="a short state")
     )
     assert near.verdict == "approximates: a short state"
     for missing in ("_nowhere.f", "support.broken_kernels.nothing"):
