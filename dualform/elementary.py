@@ -2,12 +2,11 @@
 
 import torch
 
-from dualform.rounding import Tracked, rounded, unit_roundoff
+from dualform.rounding import INFLATE, Tracked, rounded, unit_roundoff
 
 # torch.exp errs by at most 1 ulp on a CPU (SLEEF u10, or MKL in its high-accuracy mode) and 2 ulp
 # in float32 on CUDA (CUDA programming guide, table of maximum ulp errors); an ulp is at most 2u.
 EXP_ULPS = 2
-_INFLATE = 1 + 1e-9  # the float64 rounding of the bounds themselves
 
 
 def exp(a: Tracked) -> Tracked:
@@ -22,7 +21,7 @@ def exp(a: Tracked) -> Tracked:
     own = 2 * EXP_ULPS * u
     # |exact exp(fl a)| <= (|value| + tiny) / (1 - own)
     size = (value.double() + tiny) / (1 - own)
-    return Tracked(value, (size * (own + torch.expm1(a.error)) + tiny) * _INFLATE)
+    return Tracked(value, (size * (own + torch.expm1(a.error)) + tiny) * INFLATE)
 
 
 def over(a: Tracked, b: Tracked) -> Tracked:
@@ -73,7 +72,7 @@ def inverse(a: Tracked) -> Tracked:
     eye = torch.eye(n, dtype=torch.float64, device=D.device)
     safe = torch.where(small[..., None, None], D, torch.zeros_like(D))
     series = torch.linalg.solve(eye - safe, safe)
-    error = X @ series * _INFLATE + n * tiny
+    error = X @ series * INFLATE + n * tiny
     good = small & (info == 0)
     bound = torch.where(good[..., None, None], error, torch.inf)
     return _narrowed(Tracked(value, bound), a.value.dtype)

@@ -22,7 +22,7 @@ UNIT_ROUNDOFF = {
     torch.bfloat16: 2.0**-8,
     torch.float16: 2.0**-11,
 }
-_INFLATE = 1 + 1e-9  # covers the float64 rounding of the bound itself (thousands of operations)
+INFLATE = 1 + 1e-9  # covers the float64 rounding of a bound itself (thousands of operations)
 
 
 class UnboundedArithmetic(ValueError):
@@ -72,7 +72,7 @@ def rounded(value: Tensor, error: Tensor) -> Tracked:
     """
     u = unit_roundoff(value)
     tiny = torch.finfo(value.dtype).smallest_normal
-    return Tracked(value, (error + u / (1 - u) * value.double().abs() + tiny) * _INFLATE)
+    return Tracked(value, (error + u / (1 - u) * value.double().abs() + tiny) * INFLATE)
 
 
 class Tracked:
@@ -120,7 +120,7 @@ class Tracked:
             raise UnboundedArithmetic(
                 f"expected products of {dtype} in {dtype}, got {value.dtype}; leave autocast"
             )
-        return Tracked(value, (error + e @ f) * _INFLATE)
+        return Tracked(value, (error + e @ f) * INFLATE)
 
     def __add__(self, other: Tracked) -> Tracked:
         if not isinstance(other, Tracked):

@@ -25,46 +25,57 @@ from dualform.variants.layout import leaves
 LOUD = 2.0**10  # what must not be heard is made this loud
 
 
-def output(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
+def output(kernel: Implementation, variant: Variant, case: Case) -> list[Agreement]:
     """o_t against the slow twin."""
-    identity = Identity(name=f"{variant.name}, output", formula=rule(of, variant))
-    given = problem(variant, of, case)
-    made = answer(of, given, case, identity.name)
-    want, room = expected(variant, given, of), allowed(variant, given, of, case.dtype, case.chunk)
-    return [compare(made.o, want.o, room.o.error, place="o", identity=identity, case=case, of=of)]
+    identity = Identity(name=f"{variant.name}, output", formula=rule(kernel, variant))
+    given = problem(variant, kernel, case)
+    made = answer(kernel, given, case, identity.name)
+    want = expected(variant, given, kernel)
+    room = allowed(variant, given, kernel, case.dtype, case.chunk)
+    return [
+        compare(
+            made.o, want.o, room.o.error, place="o", identity=identity, case=case, kernel=kernel
+        )
+    ]
 
 
-def final_state(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
+def final_state(kernel: Implementation, variant: Variant, case: Case) -> list[Agreement]:
     """The returned state against the slow twin's."""
-    identity = Identity(name=f"{variant.name}, final state", formula=rule(of, variant))
-    given = problem(variant, of, case)
-    made = answer(of, given, case, identity.name)
-    want, room = expected(variant, given, of), allowed(variant, given, of, case.dtype, case.chunk)
-    return _states(made, want, room, identity, case, of)
+    identity = Identity(name=f"{variant.name}, final state", formula=rule(kernel, variant))
+    given = problem(variant, kernel, case)
+    made = answer(kernel, given, case, identity.name)
+    want = expected(variant, given, kernel)
+    room = allowed(variant, given, kernel, case.dtype, case.chunk)
+    return _states(made, want, room, identity, case, kernel)
 
 
-def state_passing(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
+def state_passing(kernel: Implementation, variant: Variant, case: Case) -> list[Agreement]:
     """Tokens 1 ... c, then c + 1 ... T from the state returned there, as all T at once."""
     identity = Identity(
         name=f"{variant.name}, state passing",
         formula="(o, S) of T tokens = those of c tokens, then of T - c from their state",
     )
-    given = problem(variant, of, case)
+    given = problem(variant, kernel, case)
     begin, rest = slice(0, case.cut), slice(case.cut, case.tokens)
-    first = answer(of, cut(given, begin, given.state), case, identity.name)
-    second = answer(of, cut(given, rest, first.state), case, identity.name)
-    want = expected(variant, given, of)
-    before = allowed(variant, cut(given, begin, given.state), of, case.dtype, case.chunk)
+    first = answer(kernel, cut(given, begin, given.state), case, identity.name)
+    second = answer(kernel, cut(given, rest, first.state), case, identity.name)
+    want = expected(variant, given, kernel)
+    before = allowed(variant, cut(given, begin, given.state), kernel, case.dtype, case.chunk)
     kept = _kept(before.state, first.state)
-    after = allowed(variant, cut(given, rest, kept), of, case.dtype, case.chunk)
+    after = allowed(variant, cut(given, rest, kept), kernel, case.dtype, case.chunk)
     whole = A.lift(Tracked(want.o.value[..., rest, :], want.o.error[..., rest, :]))
     made = [
         compare(
-            second.o, whole, after.o.error, place=f"o after token {case.cut}",
-            identity=identity, case=case, of=of,
+            second.o,
+            whole,
+            after.o.error,
+            place=f"o after token {case.cut}",
+            identity=identity,
+            case=case,
+            kernel=kernel,
         )
-    ]  # fmt: skip
-    return made + _states(second, want, after, identity, case, of)
+    ]
+    return made + _states(second, want, after, identity, case, kernel)
 
 
 def _kept(state: Any, returned: Any) -> Any:
@@ -78,36 +89,41 @@ def _kept(state: Any, returned: Any) -> Any:
 
 
 def _states(
-    made: Outputs, want: Outputs, room: Outputs, identity: Identity, case: Case, of: Implementation
+    made: Outputs,
+    want: Outputs,
+    room: Outputs,
+    identity: Identity,
+    case: Case,
+    kernel: Implementation,
 ) -> list[Agreement]:
     names = getattr(type(want.state), "_fields", ("S",))
     triples = zip(names, leaves(made.state), leaves(want.state), leaves(room.state), strict=True)
     return [
-        compare(s, w, r.error, place=f"state {name}", identity=identity, case=case, of=of)
+        compare(s, w, r.error, place=f"state {name}", identity=identity, case=case, kernel=kernel)
         for name, s, w, r in triples
     ]
 
 
-def batch_independence(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
+def batch_independence(kernel: Implementation, variant: Variant, case: Case) -> list[Agreement]:
     """Batch row 0 does not hear what the other rows say."""
     identity = Identity(
         name=f"{variant.name}, batch independence",
         formula="o of a batch row depends on that row alone",
     )
     case = replace(case, batch=2)
-    given = problem(variant, of, case)
-    other = problem(variant, of, replace(case, seed=case.seed + 7))
+    given = problem(variant, kernel, case)
+    other = problem(variant, kernel, replace(case, seed=case.seed + 7))
     mixed = _joined(given, other, lambda a, b: torch.cat([a[:1], b[1:]]), LOUD)
-    return _unheard(of, variant, case, given, mixed, identity, lambda o: o[:1])
+    return _unheard(kernel, variant, case, given, mixed, identity, lambda o: o[:1])
 
 
-def causality(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
+def causality(kernel: Implementation, variant: Variant, case: Case) -> list[Agreement]:
     """Tokens up to c do not hear what comes later."""
     identity = Identity(
         name=f"{variant.name}, causality", formula=f"o_t for t <= c = {case.cut} ignores t > c"
     )
-    given = problem(variant, of, case)
-    other = problem(variant, of, replace(case, seed=case.seed + 7))
+    given = problem(variant, kernel, case)
+    other = problem(variant, kernel, replace(case, seed=case.seed + 7))
 
     def mix(a: Tensor, b: Tensor) -> Tensor:
         dim = 2
@@ -116,7 +132,7 @@ def causality(of: Implementation, variant: Variant, case: Case) -> list[Agreemen
         )
 
     mixed = _joined(given, other, mix, LOUD)
-    return _unheard(of, variant, case, given, mixed, identity, lambda o: o[..., : case.cut, :])
+    return _unheard(kernel, variant, case, given, mixed, identity, lambda o: o[..., : case.cut, :])
 
 
 def _joined(given: Inputs, other: Inputs, mix: Any, loud: float) -> Inputs:
@@ -127,7 +143,7 @@ def _joined(given: Inputs, other: Inputs, mix: Any, loud: float) -> Inputs:
 
 
 def _unheard(
-    of: Implementation,
+    kernel: Implementation,
     variant: Variant,
     case: Case,
     given: Inputs,
@@ -135,19 +151,19 @@ def _unheard(
     identity: Identity,
     part: Any,
 ) -> list[Agreement]:
-    quiet = answer(of, given, case, identity.name).o
-    loud = answer(of, mixed, case, identity.name).o
-    one, two = (allowed(variant, x, of, case.dtype, case.chunk).o for x in (given, mixed))
+    quiet = answer(kernel, given, case, identity.name).o
+    loud = answer(kernel, mixed, case, identity.name).o
+    one, two = (allowed(variant, x, kernel, case.dtype, case.chunk).o for x in (given, mixed))
     rounded_once = bound(A.lift(one), one.error, quiet.dtype)
     room = part(rounded_once + two.error)
     want = A.lift(Tracked(part(quiet).detach().double()))
-    return [compare(part(loud), want, room, place="o", identity=identity, case=case, of=of)]
+    return [compare(part(loud), want, room, place="o", identity=identity, case=case, kernel=kernel)]
 
 
-def rule(of: Implementation, variant: Variant) -> str:
+def rule(kernel: Implementation, variant: Variant) -> str:
     """The update and the read, with what the convention changes."""
     if "o = " in variant.update:
         return variant.update
-    read = "S_(t-1)" if of.convention.read == "before write" else "S_t"
+    read = "S_(t-1)" if kernel.convention.read == "before write" else "S_t"
     update = variant.update if "=" in variant.update else f"S_t = {variant.update}"
     return f"o_t = {read} q_t, {update}"

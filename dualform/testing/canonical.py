@@ -8,7 +8,7 @@ Letters: q [B, H, T, d_k], k [B, G, T, d_k], v [B, G, T, d_v], token gates [B, G
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from dualform.rounding import UNIT_ROUNDOFF
 from dualform.testing.conventions import Convention
 from dualform.variants import arithmetic as A
 from dualform.variants.arithmetic import Array
-from dualform.variants.layout import leaves
+from dualform.variants.layout import leaves, on_leaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,6 @@ class Outputs:
 
     o: Any
     state: Any
-
-
-def on_leaves(f: Callable[[Any], Any], state: Any) -> Any:
-    """The state with f done to each of its tensors; tuples without names too."""
-    if not isinstance(state, tuple):
-        return f(state)
-    made = map(f, state)
-    return type(state)(*made) if hasattr(state, "_fields") else tuple(made)
 
 
 def run(form: Any, given: Inputs, convention: Convention, **more: Any) -> Outputs:

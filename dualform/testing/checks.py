@@ -34,16 +34,16 @@ def variant_of(name: str) -> Variant:
 
 def _check(name: str, body: Body, **changed: Any) -> Check:
     def check(given: Any, variant: str, *, examples: int = EXAMPLES) -> Report:
-        of, rule = as_implementation(given), variant_of(variant)
-        domain = domain_of(of, states=_takes_state(of, rule), **changed)
+        kernel, rule = as_implementation(given), variant_of(variant)
+        domain = domain_of(kernel, states=_takes_state(kernel, rule), **changed)
         if name == "gradients":
-            exact = [d for d in of.dtypes if d in (torch.float64, torch.float32)]
+            exact = [d for d in kernel.dtypes if d in (torch.float64, torch.float32)]
             domain = replace(
-                domain, dtypes=exact or of.dtypes, longest=max(5, of.multiple), states=False
+                domain, dtypes=exact or kernel.dtypes, longest=max(5, kernel.multiple), states=False
             )
         if name in ("state passing", "causality"):
-            domain = replace(domain, longest=max(of.longest, 2 * of.multiple), parts=2)
-        return hunt(name, of, rule, body, domain=domain, examples=examples)
+            domain = replace(domain, longest=max(kernel.longest, 2 * kernel.multiple), parts=2)
+        return hunt(name, kernel, rule, body, domain=domain, examples=examples)
 
     check.__name__ = f"check_{name.replace(' ', '_')}"
     check.__doc__ = f"""{body.__doc__}
@@ -81,12 +81,12 @@ def checks_of(given: Any, variant: str) -> tuple[str, ...]:
     Raises:
         Unusable: for an unknown rule, or something that cannot be called.
     """
-    of, rule = as_implementation(given), variant_of(variant)
-    returns = _returns_state(of, rule)
-    takes = returns and of.their_name("state") is not None
+    kernel, rule = as_implementation(given), variant_of(variant)
+    returns = _returns_state(kernel, rule)
+    takes = returns and kernel.their_name("state") is not None
     absent = set() if returns else {"final state"}
     absent |= set() if takes else {"state passing"}
-    absent |= set() if _differentiable(of, rule) else {"gradients"}
+    absent |= set() if _differentiable(kernel, rule) else {"gradients"}
     return tuple(name for name in CHECKS if name not in absent)
 
 
@@ -129,46 +129,46 @@ def check_chunks(given: Any, variant: str, *, examples: int = EXAMPLES) -> Repor
         Unusable: when it takes no chunk size, or see `check_output`.
         ConformanceError, Uninformative: see `check_output`.
     """
-    of = as_implementation(given)
-    if of.their_name("chunk") is None:
+    kernel = as_implementation(given)
+    if kernel.their_name("chunk") is None:
         raise Unusable("expected an argument for the chunk size, got none; name it in `names`")
-    return check_output(of, variant, examples=examples)
+    return check_output(kernel, variant, examples=examples)
 
 
-def _probe(of: Implementation, rule: Variant) -> Any:
-    case = generic(of, 5)
+def _probe(kernel: Implementation, rule: Variant) -> Any:
+    case = generic(kernel, 5)
     try:
-        return answer(of, problem(rule, of, case), case, rule.name)
+        return answer(kernel, problem(rule, kernel, case), case, rule.name)
     except ConformanceError:
         return None
 
 
-def _returns_state(of: Implementation, rule: Variant) -> bool:
+def _returns_state(kernel: Implementation, rule: Variant) -> bool:
     """Whether it returns a state with the rule's leaves."""
-    made = _probe(of, rule)
+    made = _probe(kernel, rule)
     if made is None or made.state is None:
         return False
-    return len(leaves(made.state)) == len(rule_leaves(rule, of))
+    return len(leaves(made.state)) == len(rule_leaves(rule, kernel))
 
 
-def rule_leaves(rule: Variant, of: Implementation) -> list[Any]:
+def rule_leaves(rule: Variant, kernel: Implementation) -> list[Any]:
     """The leaves of the rule's own state on a generic example."""
-    given = problem(rule, of, generic(of, 5))
-    return leaves(expected(rule, given, of).state)
+    given = problem(rule, kernel, generic(kernel, 5))
+    return leaves(expected(rule, given, kernel).state)
 
 
-def _takes_state(of: Implementation, rule: Variant) -> bool:
-    return of.their_name("state") is not None and _returns_state(of, rule)
+def _takes_state(kernel: Implementation, rule: Variant) -> bool:
+    return kernel.their_name("state") is not None and _returns_state(kernel, rule)
 
 
-def _differentiable(of: Implementation, rule: Variant) -> bool:
+def _differentiable(kernel: Implementation, rule: Variant) -> bool:
     """Whether its output carries a gradient."""
-    if not any(d in (torch.float64, torch.float32) for d in of.dtypes):
+    if not any(d in (torch.float64, torch.float32) for d in kernel.dtypes):
         return False
-    case = generic(of, 5)
-    given = problem(rule, of, case)
+    case = generic(kernel, 5)
+    given = problem(rule, kernel, case)
     try:
         free = mapped(given, lambda x: x.detach().requires_grad_())
-        return bool(answer(of, free, case, rule.name).o.requires_grad)
+        return bool(answer(kernel, free, case, rule.name).o.requires_grad)
     except ConformanceError:
         return True

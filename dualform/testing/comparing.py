@@ -40,7 +40,7 @@ def compare(
     place: str,
     identity: Identity,
     case: Case,
-    of: Implementation,
+    kernel: Implementation,
 ) -> Agreement:
     """`got` against `want` (bounded, float64) where the arithmetic may err by `error`.
 
@@ -53,7 +53,7 @@ def compare(
                 identity=identity.name,
                 formula=identity.formula,
                 example=str(case),
-                convention=str(of.convention),
+                convention=str(kernel.convention),
                 place=f"the shape of {place}",
                 got=str(tuple(got.shape)),
                 expected=str(tuple(want.value.shape)),
@@ -74,7 +74,7 @@ def compare(
                 identity=identity.name,
                 formula=identity.formula,
                 example=str(case),
-                convention=str(of.convention),
+                convention=str(kernel.convention),
                 place=_entry(place, [int(i) for i in at]),
                 got=number(float(got[at])),
                 expected=number(float(want.value[at])),

@@ -38,21 +38,21 @@ from dualform.variants import arithmetic as A
 FACTORS = ("decay", "gamma", "eta", "alpha")  # gates whose products decay a state
 
 
-def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreement]:
+def gradients(kernel: Implementation, variant: Variant, case: Case) -> list[Agreement]:
     """d/dx of sum c o, for q, k, v and every gate x; c normal."""
     identity = Identity(
-        name=f"{variant.name}, gradients", formula=f"d (sum c o) / dx where {rule(of, variant)}"
+        name=f"{variant.name}, gradients", formula=f"d (sum c o) / dx where {rule(kernel, variant)}"
     )
-    given = problem(variant, of, case)
+    given = problem(variant, kernel, case)
     c = _functional(case)
-    made = _theirs(of, given, c, case, identity)
-    want = _exact(variant, of, given, c)
+    made = _theirs(kernel, given, c, case, identity)
+    want = _exact(variant, kernel, given, c)
     single, double = UNIT_ROUNDOFF[torch.float32], UNIT_ROUNDOFF[torch.float64]
-    exactly = _paths(variant.slow, of, given, c, torch.float64, {})
-    slow = _paths(variant.slow, of, given, c, torch.float32, {})
-    fast = _paths(variant.fast, of, given, c, torch.float32, {"chunk": case.chunk or CHUNK})
-    u, m = UNIT_ROUNDOFF[computing_type(of, case.dtype)], roundings(given)
-    logs = _through_logarithms(of, given, torch.maximum(slow["q"], fast["q"]))
+    exactly = _paths(variant.slow, kernel, given, c, torch.float64, {})
+    slow = _paths(variant.slow, kernel, given, c, torch.float32, {})
+    fast = _paths(variant.fast, kernel, given, c, torch.float32, {"chunk": case.chunk or CHUNK})
+    u, m = UNIT_ROUNDOFF[computing_type(kernel, case.dtype)], roundings(given)
+    logs = _through_logarithms(kernel, given, torch.maximum(slow["q"], fast["q"]))
     found = []
     for name, got in made.items():
         paths = torch.maximum(slow[name], fast[name])
@@ -62,14 +62,19 @@ def gradients(of: Implementation, variant: Variant, case: Case) -> list[Agreemen
         room, own = (4 * (slope * r + math.expm1(m * math.log1p(r)) * paths) for r in (u, double))
         found.append(
             compare(
-                got, A.lift(Tracked(want[name], own)), room, place=f"gradient of {name}",
-                identity=identity, case=case, of=of,
+                got,
+                A.lift(Tracked(want[name], own)),
+                room,
+                place=f"gradient of {name}",
+                identity=identity,
+                case=case,
+                kernel=kernel,
             )
-        )  # fmt: skip
+        )
     return found
 
 
-def _through_logarithms(of: Implementation, given: Inputs, A_q: Tensor) -> dict[str, Tensor]:
+def _through_logarithms(kernel: Implementation, given: Inputs, A_q: Tensor) -> dict[str, Tensor]:
     """What paths through sums of logarithms add to A, for each gate that is a product's factor."""
     groups, tokens = given.k.shape[1:3]
     each = (given.q.detach().double().abs() * A_q).sum((-2, -1))
@@ -79,7 +84,7 @@ def _through_logarithms(of: Implementation, given: Inputs, A_q: Tensor) -> dict[
         if name not in FACTORS:
             continue
         x = gate.detach().double().requires_grad_()
-        factor = meant(x, of.convention.gates.get(name, "plain"))
+        factor = meant(x, kernel.convention.gates.get(name, "plain"))
         factor = 1 - factor if name == "alpha" else factor
         (slope,) = torch.autograd.grad(factor.log().sum(), x)
         wide = every.reshape(*every.shape, *[1] * (gate.dim() - 2))
@@ -98,21 +103,21 @@ def _named(given: Inputs) -> dict[str, Any]:
 
 
 def _theirs(
-    of: Implementation, given: Inputs, c: Tensor, case: Case, identity: Identity
+    kernel: Implementation, given: Inputs, c: Tensor, case: Case, identity: Identity
 ) -> dict[str, Tensor]:
     """The implementation's own gradients, zero where an input did not matter."""
     free = mapped(given, lambda x: x.detach().requires_grad_())
-    o = answer(of, free, case, identity.name).o
+    o = answer(kernel, free, case, identity.name).o
     x = _named(free)
     got = torch.autograd.grad((o.double() * c).sum(), list(x.values()), allow_unused=True)
     pairs = zip(x.items(), got, strict=True)
     return {n: torch.zeros_like(t) if g is None else g for (n, t), g in pairs}
 
 
-def _exact(variant: Variant, of: Implementation, given: Inputs, c: Tensor) -> dict[str, Tensor]:
+def _exact(variant: Variant, kernel: Implementation, given: Inputs, c: Tensor) -> dict[str, Tensor]:
     """Autograd through the slow twin in float64."""
     free = mapped(given, lambda x: x.detach().double().requires_grad_())
-    o = run(variant.slow, free, of.convention).o
+    o = run(variant.slow, free, kernel.convention).o
     x = _named(free)
     got = torch.autograd.grad((o * c).sum(), list(x.values()), allow_unused=True)
     pairs = zip(x.items(), got, strict=True)
@@ -121,7 +126,7 @@ def _exact(variant: Variant, of: Implementation, given: Inputs, c: Tensor) -> di
 
 def _paths(
     form: Any,
-    of: Implementation,
+    kernel: Implementation,
     given: Inputs,
     c: Tensor,
     kind: torch.dtype,
@@ -136,7 +141,7 @@ def _paths(
         error = errors[id(x)] = lost.requires_grad_()
         return A.lift(Tracked(value, error))
 
-    o: Any = run(form, replace(mapped(given, free)), of.convention, **more).o
+    o: Any = run(form, replace(mapped(given, free)), kernel.convention, **more).o
     names = _named(given)
     leaves = [errors[id(x)] for x in names.values()]
     got = torch.autograd.grad((o.error * c.abs()).sum(), leaves, allow_unused=True)

@@ -31,23 +31,23 @@ class Report:
     worst_ratio: float
 
 
-def domain_of(of: Implementation, **changed: object) -> Domain:
+def domain_of(kernel: Implementation, **changed: object) -> Domain:
     """The sizes that the implementation declares."""
     own = Domain(
-        dtypes=of.dtypes,
-        multiple=of.multiple,
-        longest=max(of.longest, of.multiple),
-        widest=of.widest,
-        chunks=of.chunks if of.their_name("chunk") else (),
-        square=of.square,
-        grouped=of.grouped,
+        dtypes=kernel.dtypes,
+        multiple=kernel.multiple,
+        longest=max(kernel.longest, kernel.multiple),
+        widest=kernel.widest,
+        chunks=kernel.chunks if kernel.their_name("chunk") else (),
+        square=kernel.square,
+        grouped=kernel.grouped,
     )
     return replace(own, **changed)  # type: ignore[arg-type]
 
 
 def hunt(
     check: str,
-    of: Implementation,
+    kernel: Implementation,
     variant: Variant,
     body: Body,
     *,
@@ -62,10 +62,10 @@ def hunt(
     """
     try:
         return search_for(
-            check, lambda case: body(of, variant, case), domain=domain, examples=examples
+            check, lambda case: body(kernel, variant, case), domain=domain, examples=examples
         )
     except ConformanceError as error:
-        found = replace(error.finding, hints=hints_for(of, variant, check))
+        found = replace(error.finding, hints=hints_for(kernel, variant, check))
         raise ConformanceError(found) from error.__cause__
 
 
@@ -104,38 +104,52 @@ def search_for(
     return Report(check=check, examples=len(seen), telling=telling, worst_ratio=worst)
 
 
-def generic(of: Implementation, seed: int) -> Case:
+def generic(kernel: Implementation, seed: int) -> Case:
     """An example of several tokens, heads and channels in the most precise type."""
     return Case(
-        seed=seed, batch=2, heads=2, repeat=1, tokens=of.multiple * -(-5 // of.multiple),
-        d_k=min(3, of.widest), d_v=min(3 if of.square else 2, of.widest), dtype=of.dtypes[0],
-        layout="contiguous", exponents={"q": 0, "v": 0},
-        chunk=of.chunks[-1] if of.their_name("chunk") else None, cut=0, from_state=False,
-    )  # fmt: skip
+        seed=seed,
+        batch=2,
+        heads=2,
+        repeat=1,
+        tokens=kernel.multiple * -(-5 // kernel.multiple),
+        d_k=min(3, kernel.widest),
+        d_v=min(3 if kernel.square else 2, kernel.widest),
+        dtype=kernel.dtypes[0],
+        layout="contiguous",
+        exponents={"q": 0, "v": 0},
+        chunk=kernel.chunks[-1] if kernel.their_name("chunk") else None,
+        cut=0,
+        from_state=False,
+    )
 
 
-def hints_for(of: Implementation, variant: Variant, check: str) -> tuple[str, ...]:
+def hints_for(kernel: Implementation, variant: Variant, check: str) -> tuple[str, ...]:
     """What it agrees with on three generic examples, called as another convention would."""
     nothing = Identity(name="", formula="")
 
     def agrees(rule: Variant, convention: Convention) -> bool:
-        other, telling = replace(of, convention=convention), False
-        for case in (generic(of, seed) for seed in (11, 12, 13)):
+        other, telling = replace(kernel, convention=convention), False
+        for case in (generic(kernel, seed) for seed in (11, 12, 13)):
             try:
                 x = problem(rule, other, case)
                 made = answer(other, x, case, "")
                 want = expected(rule, x, other)
                 room = allowed(rule, x, other, case.dtype, case.chunk)
                 found = compare(
-                    made.o, want.o, room.o.error,
-                    place="", identity=nothing, case=case, of=other,
-                )  # fmt: skip
+                    made.o,
+                    want.o,
+                    room.o.error,
+                    place="",
+                    identity=nothing,
+                    case=case,
+                    kernel=other,
+                )
             except (ConformanceError, ValueError, TypeError, KeyError):
                 return False
             telling = telling or found.telling
         return telling
 
-    if agrees(variant, of.convention):
+    if agrees(variant, kernel.convention):
         where = "the sizes or values" if check == "output" else f"what {check!r} asks"
         return (f"outputs agree with the declared rule on generic inputs; the fault is in {where}",)
-    return diagnose(variant, of.convention, agrees)
+    return diagnose(variant, kernel.convention, agrees)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dualform.testing.canonical import Inputs, Outputs, on_leaves
+from dualform.testing.canonical import Inputs, Outputs
 from dualform.testing.conventions import Axes, Convention
 from dualform.testing.messages import Unusable
-from dualform.variants.layout import leaves
+from dualform.variants.layout import leaves, on_leaves
 
 Accumulate = Literal["at least float32", "float32", "input"]
 STATE_NAMES = ("state", "initial_state")

@@ -33,12 +33,12 @@ def implementation(target: str, variant: str, given: Sequence[str]) -> Implement
     if variant not in VARIANTS:
         raise BadTarget(f"expected a rule out of {', '.join(VARIANTS)}, got {variant!r}")
     try:
-        of = as_implementation(_loaded(target))
+        kernel = as_implementation(_loaded(target))
         for one in given:
-            of = _with(of, one, tuple(VARIANTS[variant].gates))
+            kernel = _with(kernel, one, tuple(VARIANTS[variant].gates))
     except (UnknownConvention, Unusable) as error:
         raise BadTarget(str(error)) from error
-    return of
+    return kernel
 
 
 def _loaded(target: str) -> Any:
@@ -58,16 +58,16 @@ def _loaded(target: str) -> Any:
         raise BadTarget(f"expected {name!r} in {module}, got {error}") from error
 
 
-def _with(of: Implementation, one: str, gates: tuple[str, ...]) -> Implementation:
-    """`of` with one FIELD=VALUE."""
+def _with(kernel: Implementation, one: str, gates: tuple[str, ...]) -> Implementation:
+    """`kernel` with one FIELD=VALUE."""
     name, equals, value = one.partition("=")
     if not equals:
         raise BadTarget(f"expected FIELD=VALUE, got {one!r}")
     changed: dict[str, Any] = {}
     if name.startswith("names."):
-        changed["names"] = {**of.names, name.removeprefix("names."): value}
+        changed["names"] = {**kernel.names, name.removeprefix("names."): value}
     elif name.startswith("constants."):
-        changed["constants"] = {**of.constants, name.removeprefix("constants."): _plain(value)}
+        changed["constants"] = {**kernel.constants, name.removeprefix("constants."): _plain(value)}
     elif name == "accumulate":
         changed[name] = value
     elif name == "dtypes":
@@ -79,8 +79,8 @@ def _with(of: Implementation, one: str, gates: tuple[str, ...]) -> Implementatio
     elif name in _FLAGS:
         changed[name] = bool(_plain(value))
     else:
-        changed["convention"] = _convention(of.convention, name, value, gates)
-    return replace(of, **changed)
+        changed["convention"] = _convention(kernel.convention, name, value, gates)
+    return replace(kernel, **changed)
 
 
 def _convention(old: Convention, name: str, value: str, gates: tuple[str, ...]) -> Convention:

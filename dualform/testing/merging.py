@@ -31,9 +31,12 @@ IDENTITY = Identity(
 
 
 def check_block_merging(
-    merge: Merge, *, dtypes: tuple[torch.dtype, ...] = (torch.float64, torch.float32),
-    base: float | None = None, examples: int = EXAMPLES,
-) -> Report:  # fmt: skip
+    merge: Merge,
+    *,
+    dtypes: tuple[torch.dtype, ...] = (torch.float64, torch.float32),
+    base: float | None = None,
+    examples: int = EXAMPLES,
+) -> Report:
     """`merge(F_1, log Z_1, F_2, log Z_2) -> (F, log Z)` for F [B, H, T, d_v], log Z [B, H, T].
 
     base: 2.0 for logarithms to base 2; natural ones without it.
@@ -43,12 +46,12 @@ def check_block_merging(
         Uninformative: when too few examples could tell.
         Unusable: when `merge` does not return a pair of tensors.
     """
-    of = Implementation(call=merge, dtypes=dtypes)
+    kernel = Implementation(call=merge, dtypes=dtypes)
     domain = Domain(dtypes=dtypes)
     try:
         return search_for(
             "block merging",
-            lambda case: _merged(of, case, base),
+            lambda case: _merged(kernel, case, base),
             domain=domain,
             examples=examples,
         )
@@ -56,21 +59,23 @@ def check_block_merging(
         other, words = (None, "natural logarithms: base=None")
         if base is None:
             other, words = (2.0, "logarithms to base 2: base=2.0")
-        hints = (f"agrees with {words}",) if _agrees(of, other) else ()
+        hints = (f"agrees with {words}",) if _agrees(kernel, other) else ()
         raise ConformanceError(replace(error.finding, hints=hints)) from error.__cause__
 
 
-def _agrees(of: Implementation, base: float | None) -> bool:
+def _agrees(kernel: Implementation, base: float | None) -> bool:
     """Whether generic answers are those of logarithms to `base`."""
     try:
-        return all(a.telling for seed in (11, 12) for a in _merged(of, generic(of, seed), base))
+        return all(
+            a.telling for seed in (11, 12) for a in _merged(kernel, generic(kernel, seed), base)
+        )
     except ConformanceError:
         return False
 
 
-def _merged(of: Implementation, case: Case, base: float | None) -> list[Agreement]:
+def _merged(kernel: Implementation, case: Case, base: float | None) -> list[Agreement]:
     blocks = _blocks(case, base)
-    answer: Any = of.call(*(x for block in blocks for x in block))
+    answer: Any = kernel.call(*(x for block in blocks for x in block))
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise Unusable(f"expected a pair (F, log Z), got {type(answer).__name__}; return both")
     room = _whole(blocks, case.dtype, base)
@@ -78,7 +83,9 @@ def _merged(of: Implementation, case: Case, base: float | None) -> list[Agreemen
     made = []
     for place, got, w, r in zip(("F", "log Z"), answer, want, room, strict=True):
         got = got if place == "F" else got.unsqueeze(-1)
-        made.append(compare(got, w, 2 * r.error, place=place, identity=IDENTITY, case=case, of=of))
+        made.append(
+            compare(got, w, 2 * r.error, place=place, identity=IDENTITY, case=case, kernel=kernel)
+        )
     return made
 
 

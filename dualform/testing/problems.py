@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from dualform.layouts import laid_out
-from dualform.testing.canonical import Inputs, Outputs, given_for, on_leaves
+from dualform.testing.canonical import Inputs, Outputs, given_for
 from dualform.testing.cases import Case, draw_qkv
 from dualform.testing.implementation import Implementation
 from dualform.testing.messages import ConformanceError, Finding
 from dualform.testing.reference import expected
 from dualform.variants import Variant
-from dualform.variants.layout import computing_type, leaves
+from dualform.variants.layout import computing_type, leaves, on_leaves
 
 # Decays and rates away from the ends of their range, where logarithms and quotients live too.
 _LOW, _HIGH = 2.0**-6, 1.0
@@ -36,9 +36,9 @@ def settings_of(variant: Variant, case: Case) -> dict[str, Any]:
     return made
 
 
-def problem(variant: Variant, of: Implementation, case: Case) -> Inputs:
+def problem(variant: Variant, kernel: Implementation, case: Case) -> Inputs:
     """q, k, v, gates in the implementation's meaning, and a state where the case has one."""
-    q, k, v = draw_qkv(case, positive=of.positive)
+    q, k, v = draw_qkv(case, positive=kernel.positive)
     generator = torch.Generator().manual_seed(case.seed + 1)
     gates = {}
     for name, gate in variant.gates.items():
@@ -46,23 +46,23 @@ def problem(variant: Variant, of: Implementation, case: Case) -> Inputs:
         shape = (case.batch, case.heads, case.tokens, *width)
         low, high = max(gate.low, _LOW), min(gate.high, _HIGH)
         x = low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
-        meaning = of.convention.gates.get(name, "plain")
+        meaning = kernel.convention.gates.get(name, "plain")
         gates[name] = laid_out(given_for(x, meaning).to(case.dtype), case.layout)
-    options, state = settings_of(variant, case), _state(variant, of, case)
+    options, state = settings_of(variant, case), _state(variant, kernel, case)
     return Inputs(q=q, k=k, v=v, gates=gates, state=state, options=options)
 
 
-def _state(variant: Variant, of: Implementation, case: Case) -> Any:
+def _state(variant: Variant, kernel: Implementation, case: Case) -> Any:
     """Where the slow twin is after three other tokens."""
     if not case.from_state:
         return None
     before = {**vars(case), "seed": case.seed + 2, "tokens": 3, "from_state": False}
-    other = problem(variant, of, Case(**before))
-    end = expected(variant, other, of).state
+    other = problem(variant, kernel, Case(**before))
+    end = expected(variant, other, kernel).state
     return on_leaves(lambda s: s.value.to(computing_type(case.dtype)), end)
 
 
-def answer(of: Implementation, given: Inputs, case: Case, identity: str) -> Outputs:
+def answer(kernel: Implementation, given: Inputs, case: Case, identity: str) -> Outputs:
     """The implementation's answer, which must leave its inputs as they were.
 
     Raises:
@@ -70,17 +70,23 @@ def answer(of: Implementation, given: Inputs, case: Case, identity: str) -> Outp
     """
     before = {name: x.clone() for name, x in _tensors(given).items()}
     try:
-        made = of(given, case.chunk)
+        made = kernel(given, case.chunk)
     except Exception as error:
         what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise ConformanceError(
-            _finding(identity, "an answer for these inputs", case, of, "", what, "a tensor")
+            _finding(identity, "an answer for these inputs", case, kernel, "", what, "a tensor")
         ) from error
     for name, x in _tensors(given).items():
         if not torch.equal(x, before[name]):
             raise ConformanceError(
                 _finding(
-                    identity, "inputs stay as they are", case, of, name, "a changed tensor", "same"
+                    identity,
+                    "inputs stay as they are",
+                    case,
+                    kernel,
+                    name,
+                    "a changed tensor",
+                    "same",
                 )
             )
     return made
@@ -93,13 +99,19 @@ def _tensors(given: Inputs) -> Mapping[str, Tensor]:
 
 
 def _finding(
-    identity: str, formula: str, case: Case, of: Implementation, place: str, got: str, wanted: str
+    identity: str,
+    formula: str,
+    case: Case,
+    kernel: Implementation,
+    place: str,
+    got: str,
+    wanted: str,
 ) -> Finding:
     return Finding(
         identity=identity,
         formula=formula,
         example=str(case),
-        convention=str(of.convention),
+        convention=str(kernel.convention),
         place=place,
         got=got,
         expected=wanted,

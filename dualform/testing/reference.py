@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from dualform.rounding import UNIT_ROUNDOFF, Tracked
-from dualform.testing.canonical import Inputs, Outputs, on_leaves, run
+from dualform.testing.canonical import Inputs, Outputs, run
 from dualform.testing.implementation import Implementation
 from dualform.variants import Variant
 from dualform.variants import arithmetic as A
+from dualform.variants.layout import on_leaves
 
 CHUNK = 4
 _ROOM = 0.5  # m u of the longest path, past which a bound scaled from another type means nothing
@@ -52,50 +53,50 @@ def in_arithmetic(dtype: torch.dtype) -> Callable[[Tensor], Any]:
     return convert
 
 
-def expected(variant: Variant, given: Inputs, of: Implementation) -> Outputs:
+def expected(variant: Variant, given: Inputs, kernel: Implementation) -> Outputs:
     """The slow twin in float64, bounded."""
-    return run(variant.slow, mapped(given, in_arithmetic(torch.float64)), of.convention)
+    return run(variant.slow, mapped(given, in_arithmetic(torch.float64)), kernel.convention)
 
 
-def computing_type(of: Implementation, dtype: torch.dtype) -> torch.dtype:
+def computing_type(kernel: Implementation, dtype: torch.dtype) -> torch.dtype:
     """The type that the declared arithmetic computes in, as far as the forms can follow it."""
     half = dtype in (torch.bfloat16, torch.float16)
-    return torch.float32 if half or of.accumulate == "float32" else dtype
+    return torch.float32 if half or kernel.accumulate == "float32" else dtype
 
 
 def allowed(
     variant: Variant,
     given: Inputs,
-    of: Implementation,
+    kernel: Implementation,
     dtype: torch.dtype,
     chunk: int | None = None,
 ) -> Outputs:
     """As `expected`, in the declared arithmetic: values of the slow form, errors as above."""
-    narrow = mapped(given, in_arithmetic(computing_type(of, dtype)))
-    slow = run(variant.slow, narrow, of.convention)
-    fast = run(variant.fast, narrow, of.convention, chunk=chunk or CHUNK)
-    wider = _wider(of, given, dtype)
+    narrow = mapped(given, in_arithmetic(computing_type(kernel, dtype)))
+    slow = run(variant.slow, narrow, kernel.convention)
+    fast = run(variant.fast, narrow, kernel.convention, chunk=chunk or CHUNK)
+    wider = _wider(kernel, given, dtype)
     pairs = zip(_flat(slow), _flat(fast), strict=True)
     made = [A.lift(Tracked(s.value, 2 * wider * torch.maximum(s.error, f.error))) for s, f in pairs]
     return Outputs(o=made[0], state=_rebuilt(slow.state, made[1:]))
 
 
-def _flat(of: Outputs) -> list[Any]:
-    state = of.state
-    return [of.o, *(state if isinstance(state, tuple) else [state])]
+def _flat(outputs: Outputs) -> list[Any]:
+    state = outputs.state
+    return [outputs.o, *(state if isinstance(state, tuple) else [state])]
 
 
 def _rebuilt(like: Any, leaves: list[Any]) -> Any:
     return type(like)(*leaves) if isinstance(like, tuple) else leaves[0]
 
 
-def _wider(of: Implementation, given: Inputs, dtype: torch.dtype) -> float:
+def _wider(kernel: Implementation, given: Inputs, dtype: torch.dtype) -> float:
     """The factor from the forms' arithmetic to one that rounds every operation to `dtype`.
 
     gamma_m(u') / gamma_m(u) <= (u' / u) / (1 - m u').
     """
-    u, narrow = UNIT_ROUNDOFF[dtype], UNIT_ROUNDOFF[computing_type(of, dtype)]
-    if of.accumulate != "input" or u <= narrow:
+    u, narrow = UNIT_ROUNDOFF[dtype], UNIT_ROUNDOFF[computing_type(kernel, dtype)]
+    if kernel.accumulate != "input" or u <= narrow:
         return 1.0
     most = roundings(given) * u
     return u / narrow / (1 - most) if most <= _ROOM else torch.inf

@@ -162,9 +162,11 @@ def check_ridge(ridge: Array, shape: Sequence[int], types: set[torch.dtype]) -> 
         VariantInputError: for another shape or type, or, where reading is cheap, another sign.
     """
     axes = tuple(ridge.shape)
-    fits = 2 <= len(axes) <= len(shape) and axes[-1] == shape[-1] and all(
-        a in (1, s) for a, s in zip(axes[::-1], tuple(shape)[::-1], strict=False)
-    )  # fmt: skip
+    fits = (
+        2 <= len(axes) <= len(shape)
+        and axes[-1] == shape[-1]
+        and all(a in (1, s) for a, s in zip(axes[::-1], tuple(shape)[::-1], strict=False))
+    )
     if not fits:
         raise refuse(f"ridge that broadcasts to {tuple(shape)}", axes, "expand or cut it")
     if ridge.dtype not in types:

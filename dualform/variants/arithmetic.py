@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from dualform import elementary
-from dualform.rounding import Tracked, rounded, unit_roundoff
+from dualform.rounding import INFLATE, Tracked, rounded, unit_roundoff
 
 Array: TypeAlias = Tensor  # or `Bounded`, which answers to the same operators
-
-_INFLATE = 1 + 1e-9  # the float64 rounding of the bounds themselves
 
 
 class Bounded(Tracked):
@@ -167,7 +165,7 @@ def log(a: Array) -> Array:
     own = 2 * elementary.EXP_ULPS * unit_roundoff(made)
     tiny = torch.finfo(made.dtype).smallest_normal
     error = own * made.double().abs() + tiny - torch.log1p(-(b.read() / size))
-    error = torch.where(size > b.read(), error * _INFLATE, torch.inf)
+    error = torch.where(size > b.read(), error * INFLATE, torch.inf)
     return _array(made, torch.where((size == 0) & (b.error == 0), 0.0, error))
 
 

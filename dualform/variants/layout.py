@@ -58,8 +58,11 @@ def leaves(state: Any) -> list[Any]:
 
 
 def on_leaves(f: Callable[[Any], Any], state: Any) -> Any:
-    """The state with f done to each of its tensors."""
-    return type(state)(*map(f, state)) if isinstance(state, tuple) else f(state)
+    """The state with f done to each of its tensors; tuples without names too."""
+    if not isinstance(state, tuple):
+        return f(state)
+    made = map(f, state)
+    return type(state)(*made) if hasattr(state, "_fields") else tuple(made)
 
 
 def pieces(tokens: int, chunk: int) -> Iterator[slice]:

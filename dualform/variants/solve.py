@@ -17,10 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from dualform.rounding import unit_roundoff
+from dualform.rounding import INFLATE, unit_roundoff
 from dualform.variants.arithmetic import Array, Bounded, broadcast, cat, moved, pair
-
-_INFLATE = 1 + 1e-9  # the float64 rounding of the bounds themselves
 
 
 def solve_unit_lower(system: Array, right: Array) -> Array:
@@ -36,7 +34,7 @@ def solve_unit_lower(system: Array, right: Array) -> Array:
     underflow = 2 * n * torch.finfo(x.dtype).smallest_normal
     own = _substituted(comparison, _gamma(n * (n + 3) // 2, x) * b.value.double().abs() + underflow)
     error = own + _substituted(comparison, e @ (x.double().abs() + own) + f)
-    return cast(Array, Bounded(x, error * _INFLATE))
+    return cast(Array, Bounded(x, error * INFLATE))
 
 
 def _substituted(system: Tensor, right: Tensor) -> Tensor:
@@ -64,7 +62,7 @@ def solve_positive(matrix: Array, right: Array, smallest: Array) -> Array:
     reach = (1 + d.sum(-2, keepdim=True)) ** 2 * (1 + size.sum(-2, keepdim=True))
     residual = backward @ size + b.read() + 4 * (n + 1) ** 2 * tiny * reach
     error = torch.linalg.vector_norm(residual, dim=-2, keepdim=True) / _least(smallest)
-    return cast(Array, Bounded(x, (error * _INFLATE).expand(x.shape)))
+    return cast(Array, Bounded(x, (error * INFLATE).expand(x.shape)))
 
 
 def deficiency(matrix: Array) -> Tensor | None:

@@ -38,81 +38,61 @@ def _one(ops: Any, v: Any, row: Any) -> Any:
     return v["V_n"] @ ops.diag(row.T) @ v["K_n"].T + v["v"] @ one @ v["k"].T
 
 
-def _heavy_ball() -> Induction:
-    def velocity(ops: Any, v: Any) -> Any:
-        return _eta(ops, v, v["F_n"])
+def _written(ops: Any, v: Any, row: Any) -> Any:
+    """V_n diag(row) K_n^T + v k^T."""
+    return v["V_n"] @ ops.diag(row.T) @ v["K_n"].T + v["v"] @ v["k"].T
 
-    def weights(ops: Any, v: Any) -> Any:
-        return v["A_n"] + _eta(ops, v, v["F_n"])
 
-    return Induction(
-        {
-            "S": Invariant(
-                closed=lambda ops, v, s: v["W"] + v["V"] @ _diag(ops, s["A"]) @ v["K"].T,
-                base=(
-                    Step(
-                        CANCEL,
-                        lambda ops, v: (
-                            v["W"] + v["V"] @ _diag(ops, ops.empty(v["eta"])) @ v["K"].T
-                        ),
-                    ),
+def _none(ops: Any, v: Any) -> Any:
+    """V diag([]) K^T, the sum over no examples."""
+    return v["V"] @ _diag(ops, ops.empty(v["eta"])) @ v["K"].T
+
+
+def _momenta(ops: Any, v: Any) -> Any:
+    """What the examples so far weigh in the next momentum: eta F_n."""
+    return _eta(ops, v, v["F_n"])
+
+
+def _weights(ops: Any, v: Any) -> Any:
+    """What they weigh in the next state: A_n + eta F_n."""
+    return v["A_n"] + _eta(ops, v, v["F_n"])
+
+
+def _moved(ops: Any, v: Any) -> Any:
+    """The next momentum: eta M_n + v k^T, M_n in its closed form."""
+    return _eta(ops, v, _weighted(ops, v, "F_n")) + v["v"] @ v["k"].T
+
+
+def _joined(row: Any, start: Any) -> tuple[Step, ...]:
+    """Multiply out, and join v k^T to the sum over the examples so far, weighted by `row`."""
+    return (
+        Step(EXPAND, lambda ops, v: start(v, _written(ops, v, row(ops, v)))),
+        Step(IDENTITY, lambda ops, v: start(v, _one(ops, v, row(ops, v)))),
+        Step(UNITS, lambda ops, v: start(v, _parts(ops, v, row(ops, v)))),
+        Step(BLOCKS, lambda ops, v: start(v, _over_all(ops, v, row(ops, v)))),
+    )
+
+
+_HEAVY_BALL = Induction(
+    {
+        "S": Invariant(
+            closed=lambda ops, v, s: v["W"] + v["V"] @ _diag(ops, s["A"]) @ v["K"].T,
+            base=(Step(CANCEL, lambda ops, v: v["W"] + _none(ops, v)),),
+            step=(
+                Step(
+                    "hypothesis",
+                    lambda ops, v: v["W"] + _weighted(ops, v, "A_n") + _moved(ops, v),
                 ),
-                step=(
-                    Step(
-                        "hypothesis",
-                        lambda ops, v: (
-                            v["W"] + _weighted(ops, v, "A_n")
-                            + (_eta(ops, v, _weighted(ops, v, "F_n")) + v["v"] @ v["k"].T)
-                        ),
-                    ),
-                    Step(
-                        EXPAND,
-                        lambda ops, v: (
-                            v["W"]
-                            + v["V_n"] @ ops.diag(weights(ops, v).T) @ v["K_n"].T
-                            + v["v"] @ v["k"].T
-                        ),
-                    ),
-                    Step(
-                        IDENTITY, lambda ops, v: v["W"] + _one(ops, v, weights(ops, v))
-                    ),
-                    Step(
-                        UNITS, lambda ops, v: v["W"] + _parts(ops, v, weights(ops, v))
-                    ),
-                    Step(
-                        BLOCKS, lambda ops, v: v["W"] + _over_all(ops, v, weights(ops, v))
-                    ),
-                ),
+                *_joined(_weights, lambda v, tail: v["W"] + tail),
             ),
-            "M": Invariant(
-                closed=lambda ops, v, s: v["V"] @ _diag(ops, s["F"]) @ v["K"].T,
-                base=(
-                    Step(
-                        CANCEL,
-                        lambda ops, v: v["V"] @ _diag(ops, ops.empty(v["eta"])) @ v["K"].T,
-                    ),
-                ),
-                step=(
-                    Step(
-                        "hypothesis",
-                        lambda ops, v: (
-                            _eta(ops, v, _weighted(ops, v, "F_n")) + v["v"] @ v["k"].T
-                        ),
-                    ),
-                    Step(
-                        EXPAND,
-                        lambda ops, v: (
-                            v["V_n"] @ ops.diag(velocity(ops, v).T) @ v["K_n"].T
-                            + v["v"] @ v["k"].T
-                        ),
-                    ),
-                    Step(IDENTITY, lambda ops, v: _one(ops, v, velocity(ops, v))),
-                    Step(UNITS, lambda ops, v: _parts(ops, v, velocity(ops, v))),
-                    Step(BLOCKS, lambda ops, v: _over_all(ops, v, velocity(ops, v))),
-                ),
-            ),
-        }
-    )  # fmt: skip
+        ),
+        "M": Invariant(
+            closed=lambda ops, v, s: v["V"] @ _diag(ops, s["F"]) @ v["K"].T,
+            base=(Step(CANCEL, _none),),
+            step=(Step("hypothesis", _moved), *_joined(_momenta, lambda v, tail: tail)),
+        ),
+    }
+)
 
 
 MOMENTUM: dict[str, Derivation] = {
@@ -173,7 +153,7 @@ MOMENTUM: dict[str, Derivation] = {
             ),
         )
     ),
-    "heavy-ball-on-the-update": _heavy_ball(),
+    "heavy-ball-on-the-update": _HEAVY_BALL,
     "averaged-values-inside-attention": Induction(
         {
             "S": Invariant(

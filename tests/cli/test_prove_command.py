@@ -90,7 +90,7 @@ def test_a_statement_that_coq_refuses_gives_status_one(
     true = by_id("linear-attention-dual")
     assert true.near_miss is not None
     wrong = dataclasses.replace(true, rhs=true.near_miss)
-    monkeypatch.setattr("proofs.statements.CATALOGUE", (wrong,))
+    monkeypatch.setattr("proofs.statements.STATEMENTS", (wrong,))
     monkeypatch.setattr(cli, "run_proofs", lambda *_: None)
     result = dualform("prove", "linear-attention-dual", "--formal", tmp_path)
     assert error_line(result, 1).startswith("refused: expected every statement to be checked by")
