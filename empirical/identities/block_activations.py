@@ -8,7 +8,6 @@ model's dtype. Letters: H query heads, G key-value heads, h head width, d model 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from empirical.inference.attention import Run, attending, to_groups
 from empirical.inference.forward import without_cache
-from empirical.models.architectures import Block, Projection, backbone, qk_norm
+from empirical.models.architectures import Block, Projection, adapter_of, backbone, qk_norm
 from empirical.models.architectures.qk_norm import Norm
 from empirical.models.decoder import LoadedModel, default_dtype_of
 
@@ -80,15 +79,10 @@ def evaluating(model: LoadedModel) -> Iterator[None]:
 
 @contextmanager
 def _own_code(model: LoadedModel) -> Iterator[None]:
-    """The model's own attention in plain steps (scores, softmax, product) while inside.
-
-    transformers' plain Falcon adds ALiBi twice, in the mask and by itself: there torch's plain
-    attention function takes its place, with the mask alone.
-    """
+    """The model's own attention in plain steps (scores, softmax, product) while inside."""
     config = model.model.config
     before = config._attn_implementation
-    twice = config.model_type == "falcon" and config.alibi
-    config._attn_implementation = "sdpa" if twice else "eager"
+    config._attn_implementation = adapter_of(config).quirks.plain_attention
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
@@ -161,7 +155,7 @@ def block_activations(
     block, (args, kwargs) = blocks[layer], reading.calls[layer]
     left: dict[int, Tensor] = {}
     passed: dict[int, tuple[Tensor, Tensor]] = {}
-    found = qk_norm.modules(block.attention) if block.normed else None
+    found = qk_norm.modules(block.attention, block.qk_norm)
     run = _Ask(blocks)
     with ExitStack() as stack:
         for p in (block.query, block.key, block.value):
@@ -232,7 +226,7 @@ def _normed(
     passed: Mapping[int, tuple[Tensor, Tensor]],
 ) -> dict[str, Any]:  # fmt: skip
     """Norms and what left them; the projections themselves where there are none."""
-    if found is None:
+    if found is None or block.qk_norm is None:
         return {"query_norm": None, "key_norm": None, "normed_q": parts["query"],
                 "normed_k": parts["key"]}  # fmt: skip
     made: dict[str, Any] = {}
@@ -242,7 +236,7 @@ def _normed(
             x, out = (y.unflatten(-1, (len(raw), -1)) for y in (x, out))  # type: ignore[no-untyped-call] # torch's gap
         order = qk_norm.as_heads(x, raw)
         made[f"normed_{name[0]}"] = out.permute(order)
-        made[f"{name}_norm"] = qk_norm.read(module, len(raw), block.width)
+        made[f"{name}_norm"] = qk_norm.read(module, len(raw), block.width, block.qk_norm)
     return made
 
 
@@ -251,16 +245,8 @@ def rotation(block: Block, kwargs: Mapping[str, Any], width: int) -> tuple[Tenso
 
     Channels that are not turned have C = 1 and S = 0.
     """
-    attention = block.attention
-    code = sys.modules[type(attention).__module__]
-    if hasattr(code, "rotate_every_two"):  # GPT-J: neighbours are turned, its tables are its own
-        at = kwargs["position_ids"][0]
-        sin, cos = attention.embed_positions[at].chunk(2, -1)
-        sin, cos = (x.repeat_interleave(2, -1) for x in (sin, cos))
-        turn = code.rotate_every_two
-    else:
-        cos, sin = (x[0] for x in kwargs["position_embeddings"])
-        turn = code.rotate_half
+    assert block.rotation is not None, "asked of a block that turns its keys"
+    cos, sin, turn = block.rotation(block.attention, kwargs)
     turned = cos.shape[-1]
     rest = cos.new_zeros(len(cos), width - turned)
     J = cos.new_zeros(width, width)

@@ -7,9 +7,9 @@ itself, as the statement's remark says. Letters: d model width, p MLP width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -19,23 +19,10 @@ from dualform.ops import TensorOps, TrackedOps
 from dualform.rounding import Tracked, rounded, unit_roundoff
 from empirical.identities import block_activations
 from empirical.identities.layer_capture import MLPActivations, WholeBlock
-from empirical.models.architectures.adapters import ADAPTERS
+from empirical.models.architectures import adapter_of, layers_of
+from empirical.models.architectures.adapter import Adapter
 from empirical.models.decoder import LoadedModel
 
-_HERE = ("fc1", "fc2", "activation_fn")
-_GPT = ("mlp.c_fc", "mlp.c_proj", "mlp.act")
-_DENSE = ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act")
-_MLPS: Mapping[str, tuple[str, str, str]] = {
-    "xglm": _HERE,
-    "opt": _HERE,
-    "gpt2": _GPT,
-    "openai-gpt": _GPT,
-    "gpt_neo": _GPT,
-    "starcoder2": _GPT,
-    "bloom": ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.gelu_impl"),
-    "gpt_neox": _DENSE,
-    "falcon": _DENSE,
-}
 _GATED = (
     "its MLP is gated, W_2 (sigma(W_g a) . W_1 a): two first matrices change by rank one, and the "
     "statement has one"
@@ -52,7 +39,7 @@ ALONE = "the context is one token, which stands in front of the query without a 
 # sigmoid moves these by at most 3.5 u, they err by 4 u themselves, and two more steps follow.
 SLOPE, ULPS = 1.13, 8
 _KNOWN = frozenset(
-    {"GELUActivation", "GELU", "GELUTanh", "PytorchGELUTanh", "NewGELUActivation", "BloomGelu",
+    {"GELUActivation", "GELU", "GELUTanh", "PytorchGELUTanh", "NewGELUActivation",
      "FastGELUActivation", "QuickGELUActivation", "ReLU", "SiLU", "SiLUActivation"}
 )  # fmt: skip
 
@@ -100,36 +87,25 @@ class MLPCache:
         return MLPActivations(read=read, hidden=hidden, active=active, gave=gave)
 
 
-def _follow(thing: Any, path: str) -> Any:
-    return reduce(getattr, path.split("."), thing)
-
-
-def _form(model: Any) -> str | None:
+def _form(adapter: Adapter) -> str | None:
     """Why the blocks of a decoder have another form than the statement; None where they have it."""
-    config, kind = model.config, model.config.model_type
-    beside = {
-        "gptj": True,
-        "phi": True,
-        "gpt_neox": getattr(config, "use_parallel_residual", False),
-        "falcon": getattr(config, "new_decoder_architecture", False)
-        or getattr(config, "parallel_attn", False),
-    }
-    if beside.get(kind):
+    if adapter.parallel:
         return _BESIDE
-    return None if kind in _MLPS else _GATED
+    return None if adapter.mlp.gate is None else _GATED
 
 
 class Mlps:
     """The MLPs of a decoder, or the reason why they have another form."""
 
     def __init__(self, model: LoadedModel) -> None:
-        self.model, self.reason = model, _form(model.model)
+        adapter = adapter_of(model.model.config)
+        self.model, self.reason = model, _form(adapter)
         self.parts: list[tuple[Any, Any, Any]] = []
         if self.reason is None:
-            kind = model.model.config.model_type
-            layers = _follow(model.model, ADAPTERS[kind].path[0])
-            self.parts = [tuple(_follow(x, p) for p in _MLPS[kind]) for x in layers]
-            strange = {type(act).__name__ for *_, act in self.parts} - _KNOWN
+            mlp = adapter.mlp
+            parts_of = attrgetter(mlp.first, mlp.second, mlp.activation)
+            self.parts = [parts_of(layer) for layer in layers_of(model.model)]
+            strange = {type(act).__name__ for *_, act in self.parts} - _KNOWN - {mlp.own_activation}
             if strange:
                 names = ", ".join(sorted(strange))
                 self.reason = f"the rounding of its activation ({names}) has no bound here"

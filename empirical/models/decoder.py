@@ -9,10 +9,7 @@ from typing import Any
 import torch
 
 from empirical.core.errors import UserError
-from empirical.models.architectures import Block, blocks_of
-
-# BLOOM's positions are relative and its configuration names no length: that of its training.
-UNLIMITED = 2048
+from empirical.models.architectures import Block, adapter_of, blocks_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +98,24 @@ def wrap(model: Any, tokenizer: Any, name: str) -> LoadedModel:
         n_layers=len(blocks),
         n_heads=blocks[0].heads,
         width=config.hidden_size,
-        max_length=getattr(config, "max_position_embeddings", None) or UNLIMITED,
+        max_length=_max_length(config, name),
     )
+
+
+def _max_length(config: Any, name: str) -> int:
+    """Tokens that a decoder can read.
+
+    Raises:
+        UserError: when neither the configuration nor its architecture names them.
+    """
+    named = getattr(config, "max_position_embeddings", None)
+    length: int | None = named or adapter_of(config).quirks.trained_length
+    if length is None:
+        raise UserError(
+            f"expected max_position_embeddings of at least 1 in the configuration of {name}, got "
+            f"{named}; correct config.json"
+        )
+    return length
 
 
 def _first(token: Any) -> Any:

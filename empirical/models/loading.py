@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
 from empirical.core.errors import UserError
-from empirical.models.architectures import blocks_of, check_known
+from empirical.models.architectures import adapter_of, blocks_of, check_known
 from empirical.models.decoder import LoadedModel, TokenizerEncoder, default_dtype_of, wrap
 from empirical.models.xglm import Geometry, random_geometry, random_xglm
 
@@ -172,9 +172,8 @@ def _read(where: str, local: bool, dtype: torch.dtype) -> tuple[Any, Callable[[]
 
     config = guarded(lambda: AutoConfig.from_pretrained(where))
     check_known(config.model_type, where)
-    if config.model_type == "xglm":
-        # The class makes the sinusoid of this position zero, or fails on it; nothing is padded.
-        config.pad_token_id = None
+    for setting, value in adapter_of(config).quirks.config_overrides.items():
+        setattr(config, setting, value)
     model, seen = guarded(
         lambda: AutoModelForCausalLM.from_pretrained(
             where, config=config, dtype=dtype, output_loading_info=True,

@@ -39,7 +39,8 @@ class Variant:
 
     `scale`, `windows`: by layer. `slopes`: of ALiBi, by head, before the division by sqrt(h) that
     `slopes_scaled` says. `core`: the dtype in which the class forms scores and softmax when its
-    weights are float64; `whole`: the narrowest dtype in it anywhere (norms).
+    weights are float64; `whole`: the narrowest dtype in it anywhere (norms). `gated`: its MLP has
+    a second first matrix; `parallel`: its MLP reads what attention reads.
     """
 
     kind: str
@@ -56,6 +57,8 @@ class Variant:
     norm: str | None = None  # the attribute of keys' norm; that of queries has q for k
     by: str = "head"  # what the norm sees: "head" [B,T,G,h], "first" [B,G,T,h], "all" [B,T,G h]
     biased: bool = True
+    gated: bool = False
+    parallel: bool = False
     core: torch.dtype = f64
     whole: torch.dtype = f64
 
@@ -79,7 +82,7 @@ def to_bfloat16(x: float) -> float:
 
 GROUPED: dict[str, Any] = dict(groups=2, rotary=True)
 # RMSNorm computes in float32 whatever the weights are; so does the softmax of four classes.
-RMS: dict[str, Any] = GROUPED | dict(whole=f32)
+RMS: dict[str, Any] = GROUPED | dict(whole=f32, gated=True)  # where the norm is, a gate is as well
 WIDE: dict[str, Any] = RMS | dict(width=16)  # 4 heads of 16 are not the 32 of the model
 NARROW: dict[str, Any] = dict(core=f32, whole=f32)
 FIRST, SECOND, BOTH = (WINDOW, None), (None, WINDOW), (WINDOW, WINDOW)
@@ -97,9 +100,10 @@ VARIANTS = {
             num_heads=4, window_size=WINDOW, max_position_embeddings=64),
         scale=(1.0, 1.0), windows=SECOND, biased=False, **NARROW),
     "gptj": Variant(
-        kind="gptj", settings=GPT2 | dict(rotary_dim=4), rotary=True, biased=False, **NARROW),
+        kind="gptj", settings=GPT2 | dict(rotary_dim=4), rotary=True, biased=False, parallel=True,
+        **NARROW),
     "gpt_neox": Variant(
-        kind="gpt_neox", rotary=True, settings=PLAIN | dict(
+        kind="gpt_neox", rotary=True, parallel=True, settings=PLAIN | dict(
             intermediate_size=FFN, max_position_embeddings=64, rope_parameters=dict(
                 rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5))),
     "opt": Variant(kind="opt", settings=PLAIN | dict(
@@ -112,17 +116,17 @@ VARIANTS = {
         scale=QUOTIENT, slopes=alibi(6), **NARROW),
     "falcon": Variant(
         kind="falcon", settings=PLAIN | dict(bias=True, ffn_hidden_size=FFN), groups=1,
-        scale=QUOTIENT, rotary=True),
+        scale=QUOTIENT, rotary=True, parallel=True),
     "falcon-alibi": Variant(
         kind="falcon", settings=dict(
             hidden_size=128, num_hidden_layers=LAYERS, num_attention_heads=16, alibi=True,
             multi_query=False, bias=True, ffn_hidden_size=FFN),
         heads=16, groups=16, scale=QUOTIENT, slopes=tuple(map(to_bfloat16, alibi(16))),
-        slopes_scaled=True),
+        slopes_scaled=True, parallel=True),
     "falcon-groups": Variant(
         kind="falcon", settings=PLAIN | dict(
             num_kv_heads=2, new_decoder_architecture=True, bias=True, ffn_hidden_size=FFN),
-        scale=QUOTIENT, **GROUPED),
+        scale=QUOTIENT, parallel=True, **GROUPED),
     "llama": Variant(kind="llama", settings=LLAMA | dict(head_dim=16, attention_bias=True), **WIDE),
     "mistral": Variant(
         kind="mistral", settings=LLAMA | dict(sliding_window=WINDOW, head_dim=16), windows=BOTH,
@@ -149,15 +153,16 @@ VARIANTS = {
             head_dim=16, sliding_window=WINDOW, query_pre_attn_scalar=10, attention_bias=True,
             attn_logit_softcapping=2.0, layer_types=["sliding_attention", "full_attention"]),
         scale=(10**-0.5,) * 2, windows=FIRST, norm="k_norm", by="first", **WIDE),
-    "phi": Variant(kind="phi", settings=LLAMA, **GROUPED),
+    "phi": Variant(kind="phi", settings=LLAMA, parallel=True, **GROUPED),
     "phi-norms": Variant(
-        kind="phi", settings=LLAMA | dict(qk_layernorm=True), norm="k_layernorm", **GROUPED),
+        kind="phi", settings=LLAMA | dict(qk_layernorm=True), norm="k_layernorm", parallel=True,
+        **GROUPED),
     "olmo2": Variant(
         kind="olmo2", settings=LLAMA | dict(attention_bias=True), norm="k_norm", by="all", **RMS),
-    "stablelm": Variant(kind="stablelm", settings=LLAMA, biased=False, **GROUPED),
+    "stablelm": Variant(kind="stablelm", settings=LLAMA, biased=False, gated=True, **GROUPED),
     "stablelm-norms": Variant(
         kind="stablelm", settings=LLAMA | dict(qk_layernorm=True, use_qkv_bias=True),
-        norm="k_layernorm", by="first", **GROUPED),
+        norm="k_layernorm", by="first", gated=True, **GROUPED),
     "starcoder2": Variant(
         kind="starcoder2", settings=LLAMA | dict(sliding_window=WINDOW), windows=BOTH, **GROUPED),
 }  # fmt: skip

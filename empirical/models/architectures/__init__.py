@@ -4,7 +4,19 @@
 configuration) that have an adapter.
 """
 
-from empirical.models.architectures.adapters import KNOWN, backbone, blocks_of, check_known, logits
+from empirical.models.architectures.adapters import KNOWN, adapter_of, check_known
 from empirical.models.architectures.attention_block import Block, Projection
+from empirical.models.architectures.blocks import blocks_of
+from empirical.models.architectures.final_norm import backbone, layers_of, logits
 
-__all__ = ["KNOWN", "Block", "Projection", "backbone", "blocks_of", "check_known", "logits"]
+__all__ = [
+    "KNOWN",
+    "Block",
+    "Projection",
+    "adapter_of",
+    "backbone",
+    "blocks_of",
+    "check_known",
+    "layers_of",
+    "logits",
+]

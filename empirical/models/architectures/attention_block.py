@@ -7,14 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from empirical.models.architectures.qk_norm import NormModules
+from empirical.models.architectures.rotation import Rotation
+
 # (attention module, call of the core) -> the functions that stand in for its own while it is run.
 Attend = Callable[..., Tensor]
 StandIn = Callable[[Any, Attend], dict[str, Callable[..., Any]]]
+PositionBias = Callable[[int, int], Tensor]
+
+
+class HeadChannels(NamedTuple):
+    """Output channels of linear maps, by head: query [H,h], key and value [G,h]."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,9 +78,9 @@ class Block:
     `output` is the module whose output is h: after the output projection, before a norm or the
     residual. `softcap` c replaces a score s by c tanh(s / c); `window` w hides keys w or more
     tokens back; `position_bias(start, length)` [H, length] is added to the scores of keys at
-    positions start..start+length-1 (ALiBi). `rotary` and `normed` say that keys are turned, or
-    normalised, between their projection and the scores. `stand_in` is for classes that do not
-    call transformers' attention interface.
+    positions start..start+length-1 (ALiBi). `rotation` and `qk_norm` say by what keys are
+    turned, or normalised, between their projection and the scores. `stand_in` is for classes that
+    do not call transformers' attention interface.
     """
 
     attention: Any
@@ -78,9 +90,9 @@ class Block:
     output: Any
     softcap: float | None = None
     window: int | None = None
-    position_bias: Callable[[int, int], Tensor] | None = None
-    rotary: bool = False
-    normed: bool = False
+    position_bias: PositionBias | None = None
+    rotation: Rotation | None = None
+    qk_norm: NormModules | None = None
     stand_in: StandIn | None = None
 
     @property
@@ -97,6 +109,16 @@ class Block:
     def width(self) -> int:
         """Head width h."""
         return self.query.channels.shape[1]
+
+    @property
+    def rotary(self) -> bool:
+        """Whether queries and keys are turned."""
+        return self.rotation is not None
+
+    @property
+    def normed(self) -> bool:
+        """Whether queries and keys are normalised."""
+        return self.qk_norm is not None
 
     @property
     def linear_keys(self) -> bool:

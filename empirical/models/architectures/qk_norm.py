@@ -1,4 +1,4 @@
-"""Norms of queries and keys, read off the modules of six architectures.
+"""Norms of queries and keys, read off their modules.
 
 A key k becomes g k / sqrt(mean(k^2) + epsilon): over its own channels or those of all heads
 (OLMo 2), the mean of the channels subtracted before where the module is a layer norm (Phi,
@@ -13,7 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_NAMES = (("q_norm", "k_norm"), ("q_layernorm", "k_layernorm"))
+
+@dataclass(frozen=True, kw_only=True)
+class NormModules:
+    """Names of the norms in an attention module.
+
+    `unit_offset`: their gain is 1 + weight.
+    """
+
+    query: str
+    key: str
+    unit_offset: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +46,15 @@ class Norm:
         return K - K.mean(-2, keepdim=True) if self.centred else K
 
 
-def modules(attention: Any) -> tuple[Any, Any] | None:
+def modules(attention: Any, names: NormModules | None) -> tuple[Any, Any] | None:
     """The norms of queries and keys of an attention module; None where it has none."""
-    for names in _NAMES:
-        found = [getattr(attention, name, None) for name in names]
-        if all(x is not None for x in found):
-            return found[0], found[1]
-    return None
+    if names is None:
+        return None
+    return getattr(attention, names.query), getattr(attention, names.key)
 
 
-def read(module: Any, heads: int, width: int) -> Norm:
-    """The norm that a module applies to heads of a width.
+def read(module: Any, heads: int, width: int, names: NormModules) -> Norm:
+    """The norm that a module, one of those named, applies to heads of a width.
 
     Raises:
         ValueError: for a module of another shape.
@@ -57,7 +65,7 @@ def read(module: Any, heads: int, width: int) -> Norm:
     layer_norm = isinstance(parts[0], torch.nn.LayerNorm)
     if weight.shape[1] not in (width, heads * width):
         raise ValueError(f"expected a norm over {width} channels, got {weight.shape[1]}")
-    if type(module).__name__.startswith("Gemma"):
+    if names.unit_offset:
         weight = 1 + weight.float()
     bias = [b.detach() for b in (getattr(p, "bias", None) for p in parts) if b is not None]
     added = torch.stack(bias) if bias else None

@@ -26,9 +26,8 @@ from empirical.inference.finetune import DivergedError, finetuned, trained
 from empirical.inference.forward import states
 from empirical.inference.layer_causal import layer_causally_finetuned
 from empirical.inference.recorder import QueryLog
-from empirical.models.architectures import KNOWN, backbone, blocks_of
-from empirical.models.architectures.adapters import ADAPTERS
-from empirical.models.architectures.final_norm import ENDS, final_states, layers_of
+from empirical.models.architectures import KNOWN, adapter_of, backbone, blocks_of, layers_of
+from empirical.models.architectures.final_norm import final_states
 from empirical.models.decoder import LoadedModel, wrap
 from tests.support import architectures
 from tests.support.architectures import VARIANTS, f32, f64, plainly
@@ -57,7 +56,7 @@ def cut(model: Any, layers: int) -> Any:
     """A model of its first `layers` layers, the weights its own and not copies."""
     memo = {id(p): p for p in model.parameters()}
     short = copy.deepcopy(model, memo)
-    path = ADAPTERS[model.config.model_type].path[0]
+    path = adapter_of(model.config).layers
     owner, _, attribute = path.rpartition(".")
     setattr(attrgetter(owner)(short), attribute, attrgetter(path)(short)[:layers])
     short.config.num_hidden_layers = layers
@@ -154,7 +153,7 @@ def test_near_misses_with_gradients_between_layers_or_the_last_exit_alone_exceed
 
 
 def test_every_architecture_has_an_end_and_it_gives_the_models_own_final_states() -> None:
-    assert sorted(ENDS) == sorted(KNOWN)
+    assert {v.kind for v in VARIANTS.values()} == set(KNOWN)
     for name in VARIANTS:
         model = loaded(name, f32).model
         kept: list[Any] = []
