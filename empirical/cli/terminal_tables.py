@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from empirical.results.identity_checks import (
+from empirical.results.identity_overview import (
     coincidences,
     layer_rows,
     left_out,

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -51,38 +52,51 @@ def dumps(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write to a temporary name in the same folder, then rename; no scrap is left by a failure."""
+    """Write whole or not at all; see `replacing`."""
     with whole_file(path) as file:
         file.write(text)
 
 
 def whole_bytes(path: Path, content: bytes) -> None:
     """As `write_text`, of bytes."""
-    with _whole(path, "wb") as file:
-        file.write(content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
     """A text file under a temporary name, which is `path`'s when it is complete."""
-    with _whole(path, "w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yield file
 
 
 @contextmanager
-def _whole(path: Path, mode: str, **how: str) -> Iterator[IO[Any]]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Where to write a file or a folder, which takes the place of `path` once it is complete.
+
+    It has the name of `path`, in a hidden folder beside it that is gone afterwards; a failure
+    leaves no scrap. `sync`: the bytes are on the disk before the name is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    temporary = hidden / path.name
     try:
-        with open(handle, mode, **how) as file:  # type: ignore[call-overload] # text or binary
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        yield temporary
+        for file in temporary.iterdir() if temporary.is_dir() else [temporary]:
+            file.chmod(0o644)
+            if sync:
+                with file.open("rb+") as written:
+                    os.fsync(written.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def incomplete(path: Path, got: str) -> UserError:
+    """The one line on a file that is not there, or not whole."""
+    return UserError(
+        f"expected a complete JSON file at {path}, got {got}; run the command that wrote it again"
+    )
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -98,10 +112,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"expected a complete JSON file at {path}, got {type(error).__name__}: {error}; "
-            "run the command that wrote it again"
-        ) from error
+        raise incomplete(path, f"{type(error).__name__}: {error}") from error
     if not isinstance(value, dict):
         raise UserError(
             f"expected a JSON object in {path}, got {type(value).__name__}; "

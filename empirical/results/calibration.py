@@ -8,18 +8,19 @@ correlations, `rec2ftp` is in percent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
-from empirical.core.json_files import dumps, read_object, write_text
-from empirical.core.undefined import Number
-from empirical.results.control_results import unplain
-from empirical.results.record import Reader
+from empirical.core import json_reading
+from empirical.core.json_files import dumps, write_text
+from empirical.core.json_reading import AnyJson, unexpected
+from empirical.core.undefined import Number, Undefined
 
-SCHEMA = 1
+SCHEMA: Final = 1
 NAME = "calibration.json"
-KINDS = ("constructed", "trained", "unrelated")
+Kind = Literal["constructed", "trained", "unrelated"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Check:
 class Case:
     """One known model: metrics by name, and single figures by name."""
 
-    kind: str
+    kind: Kind
     title: str
     checks: Mapping[str, Check]
     numbers: Mapping[str, Number] = field(default_factory=dict)
@@ -78,8 +79,8 @@ class Calibration:
 
     provenance: Source
     cases: Mapping[str, Case]
-    curves: Mapping[str, Mapping[str, Any]]
-    schema: int = SCHEMA
+    curves: Mapping[str, Mapping[str, AnyJson]]
+    schema: Literal[1] = SCHEMA
 
     def wrong(self) -> list[tuple[str, str]]:
         """Case and metric of everything that was judged and read wrong."""
@@ -109,74 +110,29 @@ def read(path: Path) -> Calibration:
         UserError: for a missing, truncated or foreign file, or another schema version.
     """
     path = Path(path)
-    value, reader = read_object(path), Reader(path=path)
-    if value.get("schema") != SCHEMA:
-        raise reader.fail("schema", f"version {SCHEMA}", value.get("schema"))
-    v = reader.keys("the top level", value, {f.name for f in fields(Calibration)})
-    return Calibration(
-        provenance=_source(reader, v["provenance"]),
-        cases={k: _case(reader, k, x) for k, x in reader.mapping("cases", v["cases"]).items()},
-        curves={
-            k: unplain(_curve(reader, k, x))
-            for k, x in reader.mapping("curves", v["curves"]).items()
-        },
-    )
+    found = json_reading.read(path, Calibration)
+    for name, tables in found.curves.items():
+        _check_curve(path, f"curves.{name}", tables)
+    return found
 
 
-def _source(reader: Reader, value: Any) -> Source:
-    v = reader.keys("provenance", value, {f.name for f in fields(Source)})
-    return Source(
-        seed=reader.integer("seed", v["seed"]),
-        dtype=reader.text("dtype", v["dtype"]),
-        threads=reader.integer("threads", v["threads"]),
-        **reader.origin(v),
-    )
+def _check_curve(path: Path, where: str, tables: Mapping[str, Any]) -> None:
+    """Lists of numbers, one for each dose, beside the nulls.
 
-
-def _case(reader: Reader, name: str, value: Any) -> Case:
-    v = reader.keys(name, value, {f.name for f in fields(Case)})
-    if v["kind"] not in KINDS:
-        raise reader.fail(f"kind of {name}", f"one of {', '.join(KINDS)}", v["kind"])
-    checks = reader.mapping(name, v["checks"])
-    numbers = reader.mapping(name, v["numbers"])
-    return Case(
-        kind=v["kind"],
-        title=reader.text("title", v["title"]),
-        checks={k: _check(reader, f"{k} of {name}", x) for k, x in checks.items()},
-        numbers={k: reader.number(k, x) for k, x in numbers.items()},
-    )
-
-
-def _check(reader: Reader, where: str, value: Any) -> Check:
-    v = reader.keys(where, value, {f.name for f in fields(Check)})
-    if not (v["right"] is None or isinstance(v["right"], bool)):
-        raise reader.fail(f"right of {where}", "true, false or null", v["right"])
-    ends: dict[str, Any] = {
-        k: None if v[k] is None else reader.number(where, v[k]) for k in ("bound", "low", "high")
-    }
-    counts: dict[str, Any] = {
-        k: None if v[k] is None else reader.integer(where, v[k]) for k in ("draws", "inside")
-    }
-    return Check(
-        value=reader.number(where, v["value"]),
-        right=v["right"],
-        why=reader.text(where, v["why"]),
-        readings=tuple(reader.number(where, x) for x in reader.sequence(where, v["readings"])),
-        probability=None if v["probability"] is None else reader.real(where, v["probability"]),
-        **ends,
-        **counts,
-    )
-
-
-def _curve(reader: Reader, name: str, value: Any) -> dict[str, Any]:
-    """Lists of numbers, one for each dose, beside the nulls."""
-    tables = reader.mapping(name, value)
-    length = len(reader.sequence(f"dose of {name}", tables.get("dose")))
+    Raises:
+        UserError: for anything else.
+    """
+    doses = tables.get("dose")
+    if not isinstance(doses, list):
+        raise unexpected(path, f"{where}.dose", "a list", doses)
     for key, column in tables.items():
         if key == "null":
-            reader.mapping(f"null of {name}", column)
-            continue
-        found = [reader.number(key, x) for x in reader.sequence(key, column)]
-        if len(found) != length:
-            raise reader.fail(f"{key} of {name}", f"{length} values", len(found))
-    return tables
+            if not isinstance(column, Mapping):
+                raise unexpected(path, f"{where}.null", "an object", column)
+        elif not isinstance(column, list) or len(column) != len(doses):
+            got = len(column) if isinstance(column, list) else column
+            raise unexpected(path, f"{where}.{key}", f"{len(doses)} values", got)
+        else:
+            for value in column:
+                if isinstance(value, bool) or not isinstance(value, float | int | Undefined):
+                    raise unexpected(path, f"{where}.{key}", "a number", value)

@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from empirical.core import json_reading
 from empirical.core.errors import UserError
-from empirical.core.json_files import dumps, file_name, read_object, whole_bytes, write_text
-from empirical.core.undefined import Number, Undefined
-from empirical.results.record import Provenance, Reader
+from empirical.core.json_files import dumps, file_name, whole_bytes, write_text
+from empirical.core.json_reading import AnyJson
+from empirical.core.undefined import Number
+from empirical.results.record import Provenance
 
-SCHEMA = 1
+SCHEMA: Final = 1
 BASE = "base"  # the finding of the settings themselves, without any control
 Values = NDArray[np.float32]
 
@@ -85,19 +87,61 @@ def evidence_name(model: str, task: str, seed: int) -> str:
     return file_name("evidence", model, f"{task}-s{seed}")
 
 
-def _plain(finding: ConditionResult) -> dict[str, Any]:
-    return {
-        "series": {
-            name: {
-                "per_layer": s.per_layer, "low": s.low, "high": s.high, "mean": s.mean,
-                "excluded": s.excluded, "total": s.total,
-            }
+@dataclass(frozen=True, kw_only=True)
+class _StoredSeries:
+    """A `Series` without its values, which lie beside the JSON."""
+
+    per_layer: tuple[Number, ...]
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+    mean: Number
+    excluded: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredResult:
+    """A `ConditionResult` without its arrays; `predictions` names the settings."""
+
+    series: Mapping[str, _StoredSeries]
+    predictions: tuple[str, ...]
+    numbers: Mapping[str, Number]
+    tables: Mapping[str, AnyJson]
+    note: str
+    absent: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """The JSON of a cell."""
+
+    task: str
+    provenance: Provenance
+    counts: Mapping[str, int]
+    words: tuple[str, ...]
+    findings: Mapping[str, _StoredResult]
+    schema: Literal[1] = SCHEMA
+
+
+def _stored(finding: ConditionResult) -> _StoredResult:
+    return _StoredResult(
+        series={
+            name: _StoredSeries(
+                per_layer=s.per_layer,
+                low=s.low,
+                high=s.high,
+                mean=s.mean,
+                excluded=s.excluded,
+                total=s.total,
+            )
             for name, s in finding.series.items()
         },
-        "predictions": sorted(finding.predictions),
-        "numbers": finding.numbers, "tables": finding.tables, "note": finding.note,
-        "absent": finding.absent,
-    }  # fmt: skip
+        predictions=tuple(sorted(finding.predictions)),
+        numbers=finding.numbers,
+        tables=finding.tables,
+        note=finding.note,
+        absent=finding.absent,
+    )
 
 
 def write(evidence: ControlResults, folder: Path) -> Path:
@@ -114,12 +158,14 @@ def write(evidence: ControlResults, folder: Path) -> Path:
             arrays[f"{name}/series/{metric}"] = np.asarray(series.values, dtype=np.float32)
         for setting, answered in finding.predictions.items():
             arrays[f"{name}/predictions/{setting}"] = np.asarray(answered, dtype=np.int64)
-    value = {
-        "schema": SCHEMA, "task": evidence.task, "provenance": made, "counts": evidence.counts,
-        "words": evidence.words,
-        "findings": {name: _plain(f) for name, f in evidence.findings.items()},
-    }  # fmt: skip
-    text = dumps(value)
+    stored = _Stored(
+        task=evidence.task,
+        provenance=made,
+        counts=evidence.counts,
+        words=evidence.words,
+        findings={name: _stored(f) for name, f in evidence.findings.items()},
+    )
+    text = dumps(stored)
     whole_bytes(path.with_suffix(".safetensors"), save(dict(sorted(arrays.items()))))
     write_text(path, text)
     return path
@@ -132,21 +178,15 @@ def read(path: Path) -> ControlResults:
         UserError: for a missing, truncated or foreign file, another schema, or missing arrays.
     """
     path = Path(path)
-    value, reader = read_object(path), Reader(path=path)
-    if value.get("schema") != SCHEMA:
-        raise reader.fail("schema", f"version {SCHEMA}", value.get("schema"))
-    wanted = {"schema", "task", "provenance", "counts", "words", "findings"}
-    v = reader.keys("the top level", value, wanted)
-    arrays = _arrays(path.with_suffix(".safetensors"))
-    counts = reader.mapping("counts", v["counts"])
-    findings = reader.mapping("findings", v["findings"])
+    stored = json_reading.read(path, _Stored)
+    arrays = _Arrays(path=path, found=_arrays(path.with_suffix(".safetensors")))
     return ControlResults(
-        task=reader.text("task", v["task"]),
-        provenance=reader.provenance(v["provenance"]),
-        counts={k: reader.integer(k, x) for k, x in counts.items()},
-        words=tuple(reader.text("words", x) for x in reader.sequence("words", v["words"])),
-        labels=_taken(arrays, "labels", path),
-        findings={k: _finding(reader, k, f, arrays, path) for k, f in findings.items()},
+        task=stored.task,
+        provenance=stored.provenance,
+        counts=stored.counts,
+        words=stored.words,
+        labels=arrays.take("labels"),
+        findings={name: _finding(name, f, arrays) for name, f in stored.findings.items()},
     )
 
 
@@ -169,57 +209,38 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _taken(arrays: Mapping[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any]:
-    if name not in arrays:
-        raise UserError(
-            f"expected the array {name} beside {path}, got none; run the command that wrote it "
-            "again"
-        )
-    return arrays[name]
+@dataclass(frozen=True, kw_only=True)
+class _Arrays:
+    """What lies beside the JSON at `path`."""
+
+    path: Path
+    found: Mapping[str, NDArray[Any]]
+
+    def take(self, name: str) -> NDArray[Any]:
+        """The array of that name.
+
+        Raises:
+            UserError: when it is not there.
+        """
+        if name not in self.found:
+            raise UserError(
+                f"expected the array {name} beside {self.path}, got none; run the command that "
+                "wrote it again"
+            )
+        return self.found[name]
 
 
-def _finding(
-    reader: Reader, name: str, value: Any, arrays: Mapping[str, NDArray[Any]], path: Path
-) -> ConditionResult:
-    wanted = {"series", "predictions", "numbers", "tables", "note", "absent"}
-    v = reader.keys(name, value, wanted)
-    numbers = reader.mapping("numbers", v["numbers"])
+def _finding(name: str, stored: _StoredResult, arrays: _Arrays) -> ConditionResult:
     return ConditionResult(
         series={
-            metric: _series(reader, s, _taken(arrays, f"{name}/series/{metric}", path))
-            for metric, s in reader.mapping("series", v["series"]).items()
+            metric: Series(values=arrays.take(f"{name}/series/{metric}"), **vars(s))
+            for metric, s in stored.series.items()
         },
         predictions={
-            setting: _taken(arrays, f"{name}/predictions/{setting}", path)
-            for setting in reader.sequence("predictions", v["predictions"])
+            setting: arrays.take(f"{name}/predictions/{setting}") for setting in stored.predictions
         },
-        numbers={k: reader.number(k, x) for k, x in numbers.items()},
-        tables={k: unplain(x) for k, x in reader.mapping("tables", v["tables"]).items()},
-        note=reader.text("note", v["note"]),
-        absent=None if v["absent"] is None else reader.text("absent", v["absent"]),
+        numbers=stored.numbers,
+        tables=stored.tables,
+        note=stored.note,
+        absent=stored.absent,
     )
-
-
-def unplain(value: Any) -> Any:
-    """JSON values with `Undefined` where they say so."""
-    if isinstance(value, list):
-        return [unplain(x) for x in value]
-    if isinstance(value, dict):
-        if set(value) == {"undefined"}:
-            return Undefined(str(value["undefined"]))
-        return {k: unplain(x) for k, x in value.items()}
-    return value
-
-
-def _series(reader: Reader, value: Any, values: NDArray[Any]) -> Series:
-    wanted = {"per_layer", "low", "high", "mean", "excluded", "total"}
-    v = reader.keys("series", value, wanted)
-    lists = {
-        k: tuple(reader.number(k, x) for x in reader.sequence(k, v[k]))
-        for k in ("per_layer", "low", "high")
-    }
-    return Series(
-        values=values, mean=reader.number("mean", v["mean"]),
-        excluded=reader.integer("excluded", v["excluded"]),
-        total=reader.integer("total", v["total"]), **lists,
-    )  # fmt: skip

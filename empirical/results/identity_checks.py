@@ -4,28 +4,32 @@ The same command gives the same bytes on the same machine. Numbers that are not 
 are stored with that reason.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
+from empirical.core import json_reading
 from empirical.core.errors import UserError
-from empirical.core.json_files import dumps, file_name, plain, read_object, write_text
-from empirical.core.undefined import Number, Undefined
+from empirical.core.json_files import dumps, file_name, plain, write_text
+from empirical.core.undefined import Number
+from empirical.results.identity_summaries import (
+    Extremes,
+    Softmax,
+    extremes,
+    number,
+    softmax,
+    statements,
+)
 from empirical.results.layer_check import LayerCheck, NotApplicable, SoftmaxShare
 from empirical.results.reuse import differences
 
-SCHEMA = 2
+SCHEMA: Final = 2
 INPUTS = (
     "model", "weights_sha256", "source", "source_sha256", "rule", "seed", "k_asked", "k", "limit",
     "context_length", "queries", "rate", "steps", "states", "arithmetic", "device", "threads",
     "statements", "versions",
 )  # fmt: skip
-_KEYS = {
-    "schema", "task", "provenance", "counts", "refusal", "summary", "layers", "not_applicable",
-    "no_site",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,154 +64,149 @@ class CheckProvenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Mean and range of the defined values, of `total`; undefined where none is."""
+class HeadCheck:
+    """One statement on one head; `near_miss_is_true` says why its near miss holds there."""
 
-    mean: Number
-    low: Number
-    high: Number
-    defined: int
-    total: int
-
-
-def spread(values: Iterable[Number]) -> Spread:
-    """Mean and range of what is defined and finite."""
-    found = list(values)
-    kept = [x for x in found if not isinstance(x, Undefined) and math.isfinite(x)]
-    none = Undefined("no head has a value")
-    return Spread(
-        mean=math.fsum(kept) / len(kept) if kept else none,
-        low=min(kept) if kept else none,
-        high=max(kept) if kept else none,
-        defined=len(kept),
-        total=len(found),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extremes:
-    """The worst gap/bound and the smallest near-miss ratio of some checks.
-
-    Near misses that are true of what they were checked on are left out of the latter.
-    """
-
+    head: int | None
     worst_ratio: Number
     near_miss_ratio: Number
-    checks: int
-
-
-def _number(value: float) -> Number:
-    return value if math.isfinite(value) else Undefined(f"not finite ({value})")
-
-
-def extremes(checks: Sequence["LayerCheck"]) -> Extremes:
-    """Over all of `checks`; a ratio that is not finite makes its extreme undefined."""
-    ratios = [c.worst_ratio for c in checks]
-    near = [c.near_miss_ratio for c in checks if c.coincides is None]
-    bad = [x for x in (*ratios, *near) if math.isnan(x)]
-    smallest: Number = Undefined(f"true here: {checks[0].coincides}")
-    if near:
-        smallest = _number(bad[0] if bad else min(near))
-    return Extremes(
-        worst_ratio=_number(bad[0] if bad else max(ratios)),
-        near_miss_ratio=smallest,
-        checks=len(checks),
-    )
+    near_miss_is_true: str | None
+    nontrivial: bool
+    finite: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Softmax:
-    """lambda, the share of softmax mass on the demonstrations, and the softmax relaxation."""
+class HeadMeans:
+    """The metrics of one head, each the mean over the queries where it is defined."""
 
-    demonstrations: Spread
-    relaxation: Spread
-    cosine: Spread
+    head: int
+    demonstrations: Number
+    relaxation: Number
+    cosine: Number
 
 
-def softmax(shares: Sequence["SoftmaxShare"]) -> Softmax:
-    """Mean and range over the heads and queries of `shares`."""
-    return Softmax(
-        demonstrations=spread(s.demonstrations for s in shares),
-        relaxation=spread(s.relaxation for s in shares),
-        cosine=spread(s.cosine for s in shares),
+@dataclass(frozen=True, kw_only=True)
+class LayerDocument:
+    """One layer: checks by statement, reasons by statement, and the metrics of its heads."""
+
+    layer: int
+    statements: Mapping[str, tuple[HeadCheck, ...]]
+    not_applicable: Mapping[str, str]
+    softmax: Softmax
+    heads: tuple[HeadMeans, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A statement that does not apply to some layers, with one reason."""
+
+    statement: str
+    reason: str
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Over all layers: every check, every statement, and the metrics."""
+
+    all: Extremes
+    statements: Mapping[str, Extremes]
+    softmax: Softmax
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """The file. `no_site`: why a statement has no place in a decoder."""
+
+    task: str
+    provenance: CheckProvenance
+    counts: Mapping[str, int]
+    refusal: str | None
+    summary: Summary
+    layers: tuple[LayerDocument, ...]
+    not_applicable: tuple[LeftOut, ...]
+    no_site: Mapping[str, str]
+    schema: Literal[2] = SCHEMA
+
+
+def _layer(found: "Checks", layer: int) -> LayerDocument:
+    here = [c for c in found.checks if c.layer == layer]
+    shares = [s for s in found.shares if s.layer == layer]
+    return LayerDocument(
+        layer=layer,
+        statements={
+            name: tuple(_head(c) for c in here if c.statement == name) for name in statements(here)
+        },
+        not_applicable={x.statement: x.reason for x in found.not_applicable if x.layer == layer},
+        softmax=softmax(shares),
+        heads=tuple(
+            _means(head, [s for s in shares if s.head == head])
+            for head in sorted({s.head for s in shares})
+        ),
     )
 
 
-def statements(checks: Sequence["LayerCheck"]) -> tuple[str, ...]:
-    """Ids in the order checked."""
-    return tuple(dict.fromkeys(c.statement for c in checks))
+def _head(check: LayerCheck) -> HeadCheck:
+    return HeadCheck(
+        head=check.head,
+        worst_ratio=number(check.worst_ratio),
+        near_miss_ratio=number(check.near_miss_ratio),
+        near_miss_is_true=check.coincides,
+        nontrivial=check.nontrivial,
+        finite=check.finite,
+    )
 
 
-def _layer(found: "Checks", layer: int) -> dict[str, Any]:
-    here = [c for c in found.checks if c.layer == layer]
-
-    def heads(name: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "head": c.head,
-                "worst_ratio": _number(c.worst_ratio),
-                "near_miss_ratio": _number(c.near_miss_ratio),
-                "near_miss_is_true": c.coincides,
-                "nontrivial": c.nontrivial,
-                "finite": c.finite,
-            }
-            for c in here
-            if c.statement == name
-        ]
-
-    shares = [s for s in found.shares if s.layer == layer]
-    return {
-        "layer": layer,
-        "statements": {name: heads(name) for name in statements(here)},
-        "not_applicable": {x.statement: x.reason for x in found.not_applicable if x.layer == layer},
-        "softmax": softmax(shares),
-        "heads": [
-            {"head": head} | _means([s for s in shares if s.head == head])
-            for head in sorted({s.head for s in shares})
-        ],
-    }
-
-
-def _means(shares: Sequence["SoftmaxShare"]) -> dict[str, Number]:
-    """The metrics of one head, each the mean over the queries where it is defined."""
+def _means(head: int, shares: Sequence[SoftmaxShare]) -> HeadMeans:
     found = softmax(shares)
-    return {name: getattr(found, name).mean for name in ("demonstrations", "relaxation", "cosine")}
+    return HeadMeans(
+        head=head,
+        demonstrations=found.demonstrations.mean,
+        relaxation=found.relaxation.mean,
+        cosine=found.cosine.mean,
+    )
 
 
-def _without(found: Sequence["NotApplicable"]) -> list[dict[str, Any]]:
+def _without(found: Sequence[NotApplicable]) -> tuple[LeftOut, ...]:
     """Statements and reasons, each pair once with its layers."""
     layers: dict[tuple[str, str], list[int]] = {}
     for x in found:
         layers.setdefault((x.statement, x.reason), []).append(x.layer)
-    return [
-        {"statement": statement, "reason": reason, "layers": sorted(at)}
+    return tuple(
+        LeftOut(statement=statement, reason=reason, layers=tuple(sorted(at)))
         for (statement, reason), at in layers.items()
-    ]
+    )
 
 
 def document(
     found: "Checks", task: str, provenance: CheckProvenance, no_site: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The file's content, as JSON values."""
+    """The file's content, a `Document` as JSON values."""
     layers = sorted({c.layer for c in found.checks})
     heads = {c.head for c in found.checks} - {None}
-    value = {
-        "schema": SCHEMA,
-        "task": task,
-        "provenance": provenance,
-        "counts": {"layers": len(layers), "heads": len(heads), "checks": len(found.checks)},
-        "refusal": found.refusal,
-        "summary": {"all": extremes(found.checks), "softmax": softmax(found.shares)}
-        | {"statements": {
-            name: extremes([c for c in found.checks if c.statement == name])
-            for name in statements(found.checks)
-        }},
-        "layers": [_layer(found, layer) for layer in layers],
-        "not_applicable": _without(found.not_applicable),
-        "no_site": no_site,
-    }  # fmt: skip
+    value = Document(
+        task=task,
+        provenance=provenance,
+        counts={"layers": len(layers), "heads": len(heads), "checks": len(found.checks)},
+        refusal=found.refusal,
+        summary=_summary(found),
+        layers=tuple(_layer(found, layer) for layer in layers),
+        not_applicable=_without(found.not_applicable),
+        no_site=no_site,
+    )
     done: dict[str, Any] = plain(value)
     return done
+
+
+def _summary(found: "Checks") -> Summary:
+    return Summary(
+        all=extremes(found.checks),
+        softmax=softmax(found.shares),
+        statements={
+            name: extremes([c for c in found.checks if c.statement == name])
+            for name in statements(found.checks)
+        },
+    )
 
 
 def path_of(folder: Path, model: str, task: str) -> Path:
@@ -228,92 +227,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: for a missing, truncated or foreign file, or another schema version.
     """
-    value = read_object(path)
-    if value.get("schema") != SCHEMA or set(value) != _KEYS:
-        raise UserError(
-            f"expected checks of schema {SCHEMA} in {path}, got schema {value.get('schema')} with "
-            f"the keys {sorted(value)}; run the command that wrote it again"
-        )
+    value: dict[str, Any] = plain(json_reading.read(path, Document))
     return value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overview:
-    """A document in one row, as texts; `refusal` is None where every check held."""
-
-    task: str
-    places: str
-    checks: int
-    worst: str
-    near_miss: str
-    demonstrations: str
-    relaxation: str
-    refusal: str | None
-
-
-def show(value: Any) -> str:
-    """A stored number in three digits, or why there is none."""
-    if isinstance(value, dict):
-        return f"undefined ({value['undefined']})"
-    return f"{float(value):.3g}"
-
-
-def show_spread(value: Mapping[str, Any]) -> str:
-    """mean [low, high], and how many are left out where some are."""
-    if not value["defined"]:
-        return show(value["mean"])
-    text = f"{show(value['mean'])} [{show(value['low'])}, {show(value['high'])}]"
-    out = value["total"] - value["defined"]
-    return f"{text}, {out} undefined" if out else text
-
-
-def overview(value: Mapping[str, Any]) -> Overview:
-    """One row of a document."""
-    counts, worst = value["counts"], value["summary"]["all"]
-    return Overview(
-        task=value["task"],
-        places=f"{counts['layers']} x {counts['heads']}",
-        checks=int(counts["checks"]),
-        worst=show(worst["worst_ratio"]),
-        near_miss=show(worst["near_miss_ratio"]),
-        demonstrations=show_spread(value["summary"]["softmax"]["demonstrations"]),
-        relaxation=show_spread(value["summary"]["softmax"]["relaxation"]),
-        refusal=value["refusal"],
-    )
-
-
-def layer_rows(layer: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(statement, worst gap/bound over heads, smallest near-miss ratio) of one stored layer."""
-
-    def extreme(found: Sequence[Any], pick: Any) -> str:
-        bad = [x for x in found if isinstance(x, dict)]
-        return show(bad[0] if bad else pick(found))
-
-    rows = []
-    for name, heads in layer["statements"].items():
-        open_near = [h["near_miss_ratio"] for h in heads if h["near_miss_is_true"] is None]
-        near = extreme(open_near, min) if open_near else "true here"
-        rows.append((name, extreme([h["worst_ratio"] for h in heads], max), near))
-    return rows
-
-
-def coincidences(value: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """(statement, why its near miss is true, of how many checks) of a document."""
-    found: dict[tuple[str, str], int] = {}
-    for layer in value["layers"]:
-        for name, heads in layer["statements"].items():
-            for reason in (h["near_miss_is_true"] for h in heads):
-                if reason is not None:
-                    found[name, reason] = found.get((name, reason), 0) + 1
-    return [(*key, n) for key, n in found.items()]
-
-
-def left_out(value: Mapping[str, Any]) -> list[tuple[str, list[str], list[int]]]:
-    """(reason, statements, layers) of what does not apply, statements of one reason together."""
-    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for x in value["not_applicable"]:
-        found.setdefault((x["reason"], tuple(x["layers"])), []).append(x["statement"])
-    return [(reason, names, list(layers)) for (reason, layers), names in found.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,10 +246,9 @@ def find(folder: Path, task: str, wanted: CheckProvenance) -> Found:
         return Found(value=None, line="")
     try:
         old = read(path)
-        overview(old), [layer_rows(layer) for layer in old["layers"]], left_out(old)
-        changed = differences(old["provenance"], plain(wanted), INPUTS)
-    except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except UserError as error:
         return Found(value=None, line=f"{task}: checked again, {path.name} is damaged ({error})")
+    changed = differences(old["provenance"], plain(wanted), INPUTS)
     if old["refusal"] is not None:
         changed = (*changed, "a check that was refused")
     if changed:

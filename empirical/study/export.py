@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from empirical.core import json_reading
 from empirical.core.errors import UserError
-from empirical.core.json_files import dumps, file_name, read_object, write_text
+from empirical.core.json_files import dumps, file_name, write_text
 from empirical.core.progress import SILENT, Reporter
 from empirical.inference.capture_store import CAPTURES, Store
 from empirical.inference.settings import Part
@@ -67,15 +67,7 @@ def read_note(path: Path) -> Kept:
     Raises:
         UserError: when it is damaged.
     """
-    value = read_object(path)
-    kinds = {f.name: int if f.name in ("seed", "context") else str for f in fields(Kept)}
-    if set(value) != set(kinds) or any(type(value[k]) is not kind for k, kind in kinds.items()):
-        raise UserError(
-            f"expected {', '.join(kinds)} in {path}, got {', '.join(sorted(value))}; run the "
-            "command that wrote it again"
-        )
-    found: dict[str, Any] = value
-    return Kept(**found)
+    return json_reading.read(path, Kept)
 
 
 def chosen(folder: Path, seed: int | None) -> tuple[Kept, ...]:

@@ -12,7 +12,7 @@ from empirical.core.json_files import plain
 from empirical.core.undefined import Undefined
 from empirical.data.paper_tasks import TASKS, FolderSource
 from empirical.identities.trained_weights import ONE_EXAMPLE
-from empirical.results import identity_checks
+from empirical.results import identity_checks, identity_overview, identity_summaries
 from empirical.results.identity_checks import Checks
 from empirical.results.layer_check import LayerCheck, NotApplicable
 from empirical.study.check_identities import (
@@ -127,26 +127,27 @@ def test_the_worst_never_forgets_a_nan_or_a_failure() -> None:
 
 def test_extremes_and_documents_show_what_is_not_finite_as_undefined() -> None:
     bad = check_of(worst_ratio=math.nan, head=1)
-    seen = identity_checks.extremes([check_of(), bad])
+    seen = identity_summaries.extremes([check_of(), bad])
     assert seen.worst_ratio == Undefined("not finite (nan)") == seen.near_miss_ratio
-    infinite = identity_checks.extremes([check_of(), check_of(worst_ratio=math.inf)])
+    infinite = identity_summaries.extremes([check_of(), check_of(worst_ratio=math.inf)])
     assert infinite.worst_ratio == Undefined("not finite (inf)")
     assert infinite.near_miss_ratio == 9.0
     found = Checks(checks=(check_of(), bad), shares=(), queries=1, refusal="no")
     layer = plain(identity_checks._layer(found, 0))
-    assert identity_checks.layer_rows(layer) == [("s", "undefined (not finite (nan))", "9")]
+    assert identity_overview.layer_rows(layer) == [("s", "undefined (not finite (nan))", "9")]
     assert layer["not_applicable"] == {} and layer["heads"] == []
 
 
 def test_a_near_miss_that_is_true_is_shown_with_its_reason_and_no_extreme() -> None:
     true_here = check_of(near_miss_ratio=0.5, coincides="no bias")
-    seen = identity_checks.extremes([true_here, check_of(head=1)])
+    seen = identity_summaries.extremes([true_here, check_of(head=1)])
     assert seen.near_miss_ratio == 9.0
-    assert identity_checks.extremes([true_here]).near_miss_ratio == Undefined("true here: no bias")
+    alone = identity_summaries.extremes([true_here])
+    assert alone.near_miss_ratio == Undefined("true here: no bias")
     found = Checks(checks=(true_here,), shares=(), queries=1, refusal=None)
     layer = plain(identity_checks._layer(found, 0))
-    assert identity_checks.layer_rows(layer) == [("s", "0.5", "true here")]
-    assert identity_checks.coincidences({"layers": [layer, layer]}) == [("s", "no bias", 2)]
+    assert identity_overview.layer_rows(layer) == [("s", "0.5", "true here")]
+    assert identity_overview.coincidences({"layers": [layer, layer]}) == [("s", "no bias", 2)]
 
 
 def test_reasons_are_listed_once_with_their_layers_and_only_where_no_query_was_checked() -> None:
@@ -158,22 +159,22 @@ def test_reasons_are_listed_once_with_their_layers_and_only_where_no_query_was_c
     kept = left_out(reasons, [check_of()])
     assert [(x.statement, x.layer, x.reason) for x in kept] == [
         ("a", 0, "x"), ("b", 0, "x"), ("a", 1, "x"), ("b", 1, "x")]  # fmt: skip
-    stored = {"not_applicable": identity_checks._without(kept)}
-    assert identity_checks.left_out(stored) == [("x", ["a", "b"], [0, 1])]
+    stored = {"not_applicable": plain(identity_checks._without(kept))}
+    assert identity_overview.left_out(stored) == [("x", ["a", "b"], [0, 1])]
 
 
 def test_a_file_of_an_older_layout_is_one_clear_error(tmp_path: Path) -> None:
     old = tmp_path / "checks-m-t.json"
     old.write_text('{"schema": 1}')
-    with pytest.raises(UserError, match="expected checks of schema 2 in .*, got schema 1 "):
+    with pytest.raises(UserError, match="expected version 2 at schema of .*, got 1; run"):
         identity_checks.read(old)
 
 
 def test_a_spread_leaves_out_and_counts_what_is_undefined() -> None:
-    seen = identity_checks.spread([1.0, Undefined("x"), 3.0])
+    seen = identity_summaries.spread([1.0, Undefined("x"), 3.0])
     assert (seen.mean, seen.low, seen.high, seen.defined, seen.total) == (2.0, 1.0, 3.0, 2, 3)
-    assert identity_checks.show_spread(plain(seen)) == "2 [1, 3], 1 undefined"
-    assert isinstance(identity_checks.spread([Undefined("x")]).mean, Undefined)
+    assert identity_overview.show_spread(plain(seen)) == "2 [1, 3], 1 undefined"
+    assert isinstance(identity_summaries.spread([Undefined("x")]).mean, Undefined)
 
 
 def test_unknown_arithmetic_and_too_many_queries_are_refused(ready: Prepared) -> None:

@@ -95,7 +95,8 @@ def test_damaged_captures_are_refused(folder: Path, tmp_path: Path) -> None:
     assert line.startswith("error: expected whole captures in ")
     note = next((tmp_path / "o" / "captures").glob("cell-*.json"))
     note.write_text("{}")
-    assert "expected model, task" in error_line(dualform("export", tmp_path / "o"))
+    line = error_line(dualform("export", tmp_path / "o"))
+    assert "expected the keys ['context', 'ft'" in line and "at the top level of" in line
 
 
 def test_captures_at_another_position_are_refused(folder: Path, tmp_path: Path) -> None:
