@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,11 @@ from empirical.cli.app import (
 )
 from empirical.cli.proofs import run_proofs
 from empirical.core.errors import Refused
+from empirical.results.control_catalogue import CONTROLS, chosen_controls
+
+if TYPE_CHECKING:
+    from empirical.core.terminal import TerminalReporter
+    from empirical.study.reproduce import Request, Study
 
 
 def check(
@@ -53,38 +59,61 @@ def check(
 ) -> None:
     """Check the identities on every layer and head while a model reads demonstrations."""
     by_list = options.draw(draw)
-    from empirical.report.figures import identity_layers
-
     if figure is not None:
+        from empirical.report.figures import identity_layers
+
         identity_layers.check_figure(figure)
     reporter = terminal_reporter(threads)
-    from empirical.cli.terminal_tables import NOTES, last_line, layers_table, reasons
+    from empirical.study.cell import Cell
     from empirical.study.check_identities import check_request
-    from empirical.study.reproduce import Request, check_task, open_study
+    from empirical.study.reproduce import Request, check_cell, open_study
 
     request = Request(
-        command="check", model=model, tokenizer=tokenizer, data=data, tasks=(task,), seeds=(seed,),
-        k=k, limit=limit, rates=(rate,), published_draw=by_list,
-    )  # fmt: skip
+        command="check",
+        model=model,
+        tokenizer=tokenizer,
+        data=data,
+        tasks=(task,),
+        seeds=(seed,),
+        k=k,
+        limit=limit,
+        rates=(rate,),
+        published_draw=by_list,
+    )
     study = open_study(request, reporter)
     check_request(study.tasks[0], queries, dtype)
-    value = check_task(
-        study, study.tasks[0], writable_folder(out), rate=rate, queries=queries,
-        arithmetic=dtype, again=True, reporter=reporter,
-    )  # fmt: skip
+    cell = Cell(study=study, prepared=study.tasks[0], folder=writable_folder(out))
+    value = check_cell(
+        cell, rate=rate, queries=queries, arithmetic=dtype, again=True, reporter=reporter
+    )
+    _print_layers(value, figure, reporter)
+    if value["refusal"] is not None:
+        raise Refused(value["refusal"] + _hint(value["refusal"], dtype))
+
+
+def _print_layers(
+    value: Mapping[str, Any], figure: Path | None, reporter: TerminalReporter
+) -> None:
+    """The table of a document of checks, the figure where one is asked for, and the last line."""
+    from empirical.cli.terminal_tables import NOTES, last_line, layers_table, reasons
+
     reporter.console.print(layers_table(value))
     lines = [*NOTES, *reasons(value)]
     if figure is not None:
+        from empirical.report.figures import identity_layers
+
         identity_layers.draw(value, figure)
         lines.append(f"figure: {figure}")
     for line in (*lines, last_line(value)):
         reporter.say(line)
-    if value["refusal"] is not None:
-        hint = "; float32 cannot see small terms, try --dtype float64"
-        if dtype == "float64":
-            small = "near miss to be refused at finetuning" in value["refusal"]
-            hint = "; the update is too small, try a larger --rate" if small else ""
-        raise Refused(value["refusal"] + hint)
+
+
+def _hint(refusal: str, dtype: str) -> str:
+    """What to try where a check was refused."""
+    if dtype != "float64":
+        return "; float32 cannot see small terms, try --dtype float64"
+    small = "near miss to be refused at finetuning" in refusal
+    return "; the update is too small, try a larger --rate" if small else ""
 
 
 def reproduce(
@@ -155,50 +184,77 @@ def reproduce(
     Run again with the same settings, it takes finished results from the folder. What was made with
     other settings, or is damaged, is computed again and replaced.
     """
-    from empirical.results.control_catalogue import chosen_controls
-
     grid = None if rates is None else options.rates(rates)
     controls = chosen_controls(control or ())
     by_list, where = options.draw(draw), options.position(position)
     reporter = terminal_reporter(threads)
-    from empirical.cli.terminal_tables import overview_table
-    from empirical.report.tables import records as tables
-    from empirical.study.reproduce import Request, check_all, open_study, run_cells
+    from empirical.study.reproduce import Request
 
     request = Request(
-        command="reproduce", model=model, tokenizer=tokenizer, data=data,
-        tasks=tuple(tasks or ()), protocol=protocol, seeds=options.each_once(seeds),
-        k=k, limit=limit, rates=grid, published_draw=by_list, position=where,
-        keep_captures=keep_captures, device=options.device(device), checks=checks,
-        shard=options.shard(shard), controls=controls,
-    )  # fmt: skip
+        command="reproduce",
+        model=model,
+        tokenizer=tokenizer,
+        data=data,
+        tasks=tuple(tasks or ()),
+        protocol=protocol,
+        seeds=options.each_once(seeds),
+        k=k,
+        limit=limit,
+        rates=grid,
+        published_draw=by_list,
+        position=where,
+        keep_captures=keep_captures,
+        device=options.device(device),
+        checks=checks,
+        shard=options.shard(shard),
+        controls=controls,
+    )
+    _reproduce(request, out, shard, reporter)
+
+
+def _reproduce(request: Request, out: Path, shard: str | None, reporter: TerminalReporter) -> None:
+    """Run what is asked for into `out`; print the tables, or that the `shard` is done.
+
+    Raises:
+        UserError: for anything about the input that would stop the study later.
+        Refused: when a statement is not proved or a check does not hold.
+    """
+    from empirical.report.tables import records as tables
+    from empirical.study.reproduce import open_study, run_cells_and_controls
+
     study = open_study(request, reporter)
     folder = writable_folder(out)
-    if checks:
-        run_proofs(None, folder)
-        checked = check_all(study, folder, reporter)
-        reporter.console.print(overview_table(checked))
-        for value in checked:
-            if value["refusal"] is not None:
-                raise Refused(f"{value['task']}: {value['refusal']}")
-    made = run_cells(study, folder, reporter)
-    if controls:
-        from empirical.study.controls.run_controls import run_controls
-
-        run_controls(study, made, folder, reporter)
+    if request.checks:
+        _prove_and_check(study, folder, reporter)
+    made = run_cells_and_controls(study, folder, reporter)
     if shard is not None:
         reporter.say(f"shard {shard} is done: {len(made)} records in {folder}")
         return
-    for shown in tables.write_all(made, folder):
-        reporter.console.print(shown)
+    for table in tables.write_all(made, folder):
+        reporter.console.print(table)
+
+
+def _prove_and_check(study: Study, folder: Path, reporter: TerminalReporter) -> None:
+    """The proofs, then the identities on every task, in a table.
+
+    Raises:
+        Refused: when a statement is not proved or a check does not hold.
+    """
+    from empirical.cli.terminal_tables import overview_table
+    from empirical.study.reproduce import check_all
+
+    run_proofs(None, folder)
+    checked = check_all(study, folder, reporter)
+    reporter.console.print(overview_table(checked))
+    for value in checked:
+        if value["refusal"] is not None:
+            raise Refused(f"{value['task']}: {value['refusal']}")
 
 
 def list_controls() -> None:
     """List the controls that `reproduce --control NAME` can run, and what each asks."""
     from rich.console import Console
     from rich.table import Table
-
-    from empirical.results.control_catalogue import CONTROLS
 
     table = Table("control", "replaces", "question")
     for c in CONTROLS.values():

@@ -6,7 +6,7 @@ choice. Its default is float64 on exact copies of states and weights, since the 
 see the term of second order in a small update that some near misses lack.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -41,16 +41,16 @@ MOST_STEPS = 8
 ARITHMETICS = {"float32": torch.float32, "float64": torch.float64}
 
 
-def trained_on(ready: Prepared) -> Sequence[Query]:
+def trained_on(prepared: Prepared) -> Sequence[Query]:
     """The demonstrations that the finetuning of a check takes: the first ones, MOST_STEPS at most.
 
     Comparing the weights of all layers under their bound costs more than training them.
     """
-    return ready.shown[:MOST_STEPS]
+    return prepared.shown[:MOST_STEPS]
 
 
 def real_training(
-    model: LoadedModel, ready: Prepared, rate: float, arithmetic: str, advance: Advance = ignore
+    model: LoadedModel, prepared: Prepared, rate: float, arithmetic: str, advance: Advance = ignore
 ) -> Training:
     """SGD on the demonstrations of `trained_on`, watched, in the arithmetic of the check.
 
@@ -59,13 +59,13 @@ def real_training(
     Raises:
         UserError: for a bad rate; `DivergedError` when training diverges.
     """
-    examples = training_examples(model, trained_on(ready), ready.labels)
+    examples = training_examples(model, trained_on(prepared), prepared.labels)
     return train(in_dtype(model, ARITHMETICS[arithmetic]), examples, rate, advance)
 
 
-def all_statements(ready: Prepared) -> tuple[str, ...]:
+def all_statements(prepared: Prepared) -> tuple[str, ...]:
     """The ids that `run_checks` checks, or gives a reason for, in every layer."""
-    del ready  # the same for every task
+    del prepared  # the same for every task
     return (*chosen(None), *TRAINED)
 
 
@@ -97,7 +97,7 @@ def _refusal(checks: Sequence[LayerCheck]) -> str | None:
     return None
 
 
-def check_request(ready: Prepared, queries: int, arithmetic: str) -> None:
+def check_request(prepared: Prepared, queries: int, arithmetic: str) -> None:
     """Refuse what cannot be checked.
 
     Raises:
@@ -108,16 +108,16 @@ def check_request(ready: Prepared, queries: int, arithmetic: str) -> None:
             f"expected an arithmetic among {', '.join(ARITHMETICS)}, got {arithmetic!r}; "
             "choose one of them"
         )
-    if not 1 <= queries <= len(ready.queries):
+    if not 1 <= queries <= len(prepared.queries):
         raise UserError(
-            f"expected queries in 1..{len(ready.queries)} (evaluation rows of {ready.task.name}), "
-            f"got {queries}; choose another number"
+            f"expected queries in 1..{len(prepared.queries)} (evaluation rows of "
+            f"{prepared.task.name}), got {queries}; choose another number"
         )
 
 
 def run_checks(
     model: LoadedModel,
-    ready: Prepared,
+    prepared: Prepared,
     *,
     queries: int,
     rate: float,
@@ -126,34 +126,38 @@ def run_checks(
 ) -> Checks:
     """All statements with a site and the exact softmax, for the first `queries` queries.
 
-    Each query ends with its first answer (the class-0 label word), as in the study. Nothing is
-    raised for a check that does not hold: see `Checks.refusal`.
+    Nothing is raised for a check that does not hold: see `Checks.refusal`.
 
     Raises:
         UserError: for an unknown arithmetic, a bad rate or number of queries; `DivergedError` when
             the finetuning diverges.
     """
-    check_request(ready, queries, arithmetic)
+    check_request(prepared, queries, arithmetic)
     names, shares = chosen(None), list[SoftmaxShare]()
-    kind = ARITHMETICS[arithmetic]
-    title = f"{ready.task.name}: identities on {model.n_layers} layers x {model.n_heads} heads"
-    with reporter.stage(title, queries * model.n_layers + 2 * len(trained_on(ready))) as advance:
-        training = real_training(model, ready, rate, arithmetic, advance)
+    kind, steps = ARITHMETICS[arithmetic], len(trained_on(prepared))
+    title = f"{prepared.task.name}: identities on {model.n_layers} layers x {model.n_heads} heads"
+    with reporter.stage(title, queries * model.n_layers + 2 * steps) as advance:
+        training = real_training(model, prepared, rate, arithmetic, advance)
         checks, updates = check_training(training), training.updates()
-        without = not_trained(len(trained_on(ready)), model.n_layers)
-        for asked in ready.queries[:queries]:
-            tokens = [*asked.prompt, *answers(asked, ready.labels)[0]]
-            captured = each_layer(model, ready.context, tokens, updates=updates, dtype=kind)
+        without = not_trained(steps, model.n_layers)
+        for tokens in _asked(prepared, queries):
+            captured = each_layer(model, prepared.context, tokens, updates=updates, dtype=kind)
             for layer, at in enumerate(captured):
                 checks += check_layer(at, layer, names)
                 without += not_applicable(at, layer, names)
                 shares += shares_of(at, layer)
                 advance(1)
-    found = worst(checks)
+    worst_of_all = worst(checks)
     return Checks(
-        checks=found,
+        checks=worst_of_all,
         shares=tuple(shares),
         queries=queries,
-        refusal=_refusal(found),
-        not_applicable=left_out(without, found),
+        refusal=_refusal(worst_of_all),
+        not_applicable=left_out(without, worst_of_all),
     )
+
+
+def _asked(prepared: Prepared, queries: int) -> Iterator[list[int]]:
+    """The first queries, each with its first answer (the class-0 label word), as in the study."""
+    for query in prepared.queries[:queries]:
+        yield [*query.prompt, *answers(query, prepared.labels)[0]]

@@ -55,8 +55,7 @@ class Prepared:
     """
 
     task: Task
-    seed: int
-    rates: tuple[float, ...]
+    settings: StudySettings
     labels: Labels
     queries: tuple[Query, ...]
     shown: tuple[Query, ...]
@@ -66,6 +65,37 @@ class Prepared:
     rule: str
     rows_sha256: str
     short_list: str = ""
+
+    @property
+    def seed(self) -> int:
+        """The seed of the demonstrations."""
+        return self.settings.seed
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The rates to choose from."""
+        return self.settings.rates
+
+    @property
+    def title(self) -> str:
+        """How it is called while it runs."""
+        return f"{self.task.name} (seed {self.seed})"
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How its queries are read and recorded."""
+        return ReadOptions(
+            labels=self.labels,
+            words=self.task.labels,
+            position=self.settings.position,
+            batch_size=self.settings.batch_size,
+            wide=EXAMPLES,
+        )
+
+    @property
+    def demonstration_lengths(self) -> list[int]:
+        """Tokens of prompt and answer of each demonstration shown."""
+        return [len(q.prompt) + len(answers(q, self.labels)[q.label]) for q in self.shown]
 
 
 def prepare(model: LoadedModel, task: Task, source: Source, settings: StudySettings) -> Prepared:
@@ -90,25 +120,31 @@ def prepare(model: LoadedModel, task: Task, source: Source, settings: StudySetti
     packed = pack(offered, every, labels, encoder, limit, settings.packing)
     # Drawn but not shown: the first to choose a rate on, as they come next in the shuffle.
     left = [*drawn.offered[packed.used :], *drawn.left][: settings.selection_rows]
-    held = tuple(q for r in left if _fits(model, q := query(encoder, task, r), labels))
-    if settings.rates_on == "evaluation":
-        held = queries
-    found = Prepared(
+    unseen = tuple(q for r in left if _fits(model, q := query(encoder, task, r), labels))
+    prepared = Prepared(
         task=task,
-        seed=settings.seed,
-        rates=settings.rates,
+        settings=settings,
         labels=labels,
         queries=queries,
         shown=tuple(offered[: packed.used]),
-        held=held if len(settings.rates) > 1 else (),
+        held=_held(unseen, queries, settings),
         context=packed.context,
         wanted=wanted,
         rule=drawn.rule,
         short_list=drawn.short_list,
         rows_sha256=rows_sha256(train, rows, drawn.offered),
     )
-    _check(model, found, settings)
-    return found
+    _check(model, prepared)
+    return prepared
+
+
+def _held(
+    unseen: tuple[Query, ...], queries: tuple[Query, ...], settings: StudySettings
+) -> tuple[Query, ...]:
+    """The rows to choose a rate on, where there are several."""
+    if len(settings.rates) == 1:
+        return ()
+    return queries if settings.rates_on == "evaluation" else unseen
 
 
 def _fits(model: LoadedModel, row: Query, labels: Labels) -> bool:
@@ -132,39 +168,18 @@ def _check_rates(rates: Sequence[float]) -> None:
         )
 
 
-def _check(model: LoadedModel, found: Prepared, settings: StudySettings) -> None:
+def _check(model: LoadedModel, prepared: Prepared) -> None:
     """Raise unless every later pass can be made.
 
     Raises:
         UserError: otherwise.
     """
-    if len(settings.rates) > 1 and not found.held:
+    if len(prepared.rates) > 1 and not prepared.held:
         raise UserError(
-            f"expected training rows of {found.task.name} beyond the {len(found.shown)} "
+            f"expected training rows of {prepared.task.name} beyond the {len(prepared.shown)} "
             "demonstrations to choose a rate, got none; add training rows, lower k, or pass one "
             "rate"
         )
-    how = reading_of(found, settings)
-    check_inputs(model, found.queries, how, len(found.context))
-    check_inputs(model, [*found.shown, *found.held], how, 1)
-
-
-def reading_of(ready: Prepared, settings: StudySettings) -> ReadOptions:
-    """How the queries of a cell are read and recorded."""
-    return ReadOptions(
-        labels=ready.labels,
-        words=ready.task.labels,
-        position=settings.position,
-        batch_size=settings.batch_size,
-        wide=EXAMPLES,
-    )
-
-
-def title(ready: Prepared) -> str:
-    """How a cell is called while it runs."""
-    return f"{ready.task.name} (seed {ready.seed})"
-
-
-def demonstration_lengths(ready: Prepared) -> list[int]:
-    """Tokens of prompt and answer of each demonstration shown."""
-    return [len(q.prompt) + len(answers(q, ready.labels)[q.label]) for q in ready.shown]
+    how = prepared.read_options
+    check_inputs(model, prepared.queries, how, len(prepared.context))
+    check_inputs(model, [*prepared.shown, *prepared.held], how, 1)

@@ -23,9 +23,9 @@ class Trials:
     shares: dict[float, float]
 
     @staticmethod
-    def open(folder: Path, ready: Prepared, key: str) -> Trials:
+    def open(folder: Path, prepared: Prepared, key: str) -> Trials:
         """What lies there of the same inputs; a damaged file is begun anew."""
-        path = Path(folder) / f"trials-{ready.task.name}-s{ready.seed}-{key}.json"
+        path = Path(folder) / f"trials-{prepared.task.name}-s{prepared.seed}-{key}.json"
         try:
             found = {
                 float(rate): math.nan if isinstance(share, dict) else float(share)

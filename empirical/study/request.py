@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from empirical.core import provenance
 from empirical.core.errors import UserError
@@ -16,16 +13,16 @@ from empirical.data.paper_tasks import (
     GeneratedSource,
     HubSource,
     Source,
+    Task,
     get_task,
     source_for,
-    source_name,
 )
 from empirical.data.sources import ReadOnce
 from empirical.inference.settings import Position
 from empirical.models import digest
 from empirical.models.decoder import LoadedModel
 from empirical.models.loading import load
-from empirical.study.preparation import Prepared, StudySettings, prepare, title
+from empirical.study.preparation import Prepared, StudySettings, prepare
 from empirical.study.protocols import Protocol, chosen, get_protocol
 
 
@@ -60,13 +57,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A model and its tasks, ready to run: `cells` holds every seed of every task, in order."""
+    """A model and its tasks, ready to run: `prepared` holds every seed of every task, in order."""
 
     request: Request
     protocol: Protocol
-    settings: StudySettings
     model: LoadedModel
-    cells: tuple[Prepared, ...]
+    prepared: tuple[Prepared, ...]
     names: dict[str, str]  # of each task, as it was asked for
     revisions: dict[str, str | None]
     weights_sha256: str
@@ -76,13 +72,31 @@ class Study:
     @property
     def tasks(self) -> tuple[Prepared, ...]:
         """The first seed of every task."""
-        first = {ready.task.name: ready for ready in reversed(self.cells)}
-        return tuple(first[name] for name in dict.fromkeys(r.task.name for r in self.cells))
+        first = {p.task.name: p for p in reversed(self.prepared)}
+        return tuple(first[name] for name in dict.fromkeys(p.task.name for p in self.prepared))
 
     @property
     def control_options(self) -> tuple[str, ...]:
         """The options that switch the controls of this run on."""
         return tuple(text for name in self.request.controls for text in ("--control", name))
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol's name, with the seeds to choose from where they are a user's own."""
+        protocol = self.protocol
+        if protocol.one_seed and protocol.seeds != get_protocol(protocol.name).seeds:
+            return f"{protocol.name} of seeds {', '.join(map(str, self.request.seeds or ()))}"
+        return protocol.name
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights, as text."""
+        return str(next(self.model.model.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> str:
+        """`cpu`, or `cuda` with the name of the card."""
+        return digest.device_name(self.model.device)
 
 
 def source_of(data: str | None) -> Source:
@@ -110,14 +124,51 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
         UserError: for anything about the input that would stop the study later.
     """
     protocol = chosen(request.protocol, request.seeds, request.rates)
-    chosen_tasks = [get_task(name) for name in dict.fromkeys(request.tasks or TASKS)]
-    names = [task.name for task in chosen_tasks]
+    tasks = _tasks(request)
+    default, settings = source_of(request.data), _settings(request, protocol)
+    for task in tasks.values():
+        protocol.seeds_of(task.name), protocol.rates_of(task.name)
+    model = load(request.model, device=request.device, tokenizer=request.tokenizer)
+    prepared: list[Prepared] = []
+    revisions = {}
+    for task in tasks.values():
+        source = ReadOnce(source_for(task, default))
+        own = replace(settings, rates=protocol.rates_of(task.name))
+        for seed in protocol.seeds_of(task.name):
+            prepared.append(prepare(model, task, source, replace(own, seed=seed)))
+            _say_what_is_short(prepared[-1], model, reporter)
+        revisions[task.name] = source.revision(task)
+    return Study(
+        request=request,
+        protocol=protocol,
+        model=model,
+        prepared=tuple(prepared),
+        names={task.name: asked for asked, task in tasks.items()},
+        revisions=revisions,
+        weights_sha256=digest.model_sha256(model),
+        code_sha256=provenance.code_sha256(),
+        commit=provenance.commit(),
+    )
+
+
+def _tasks(request: Request) -> dict[str, Task]:
+    """The tasks by what they were asked for as: a name or a file.
+
+    Raises:
+        UserError: for a task that is not known, or two of one name.
+    """
+    tasks = {asked: get_task(asked) for asked in dict.fromkeys(request.tasks or TASKS)}
+    names = [task.name for task in tasks.values()]
     if len(set(names)) < len(names):
         raise UserError(
             f"expected tasks of different names, got {', '.join(sorted(names))}; rename one"
         )
-    default = source_of(request.data)
-    settings = StudySettings(
+    return tasks
+
+
+def _settings(request: Request, protocol: Protocol) -> StudySettings:
+    """What all cells have in common; seed and rates stand for those of a cell."""
+    return StudySettings(
         seed=0,
         rates=(1.0,),
         k=request.k,
@@ -127,113 +178,13 @@ def open_study(request: Request, reporter: Reporter = SILENT) -> Study:
         position=request.position,
         rates_on=protocol.rates_on,
     )
-    for task in chosen_tasks:
-        protocol.seeds_of(task.name), protocol.rates_of(task.name)
-    model = load(request.model, device=request.device, tokenizer=request.tokenizer)
-    ready: list[Prepared] = []
-    revisions = {}
-    for task in chosen_tasks:
-        source = ReadOnce(source_for(task, default))
-        rates = protocol.rates_of(task.name)
-        for seed in protocol.seeds_of(task.name):
-            found = prepare(model, task, source, replace(settings, seed=seed, rates=rates))
-            ready.append(found)
-            _say_what_is_short(found, model, reporter)
-        revisions[task.name] = source.revision(task)
-    return Study(
-        request=request,
-        protocol=protocol,
-        settings=settings,
-        model=model,
-        cells=tuple(ready),
-        names={
-            t.name: asked
-            for t, asked in zip(chosen_tasks, dict.fromkeys(request.tasks or TASKS), strict=True)
-        },
-        revisions=revisions,
-        weights_sha256=digest.model_sha256(model),
-        code_sha256=provenance.code_sha256(),
-        commit=provenance.commit(),
-    )
 
 
-def _say_what_is_short(found: Prepared, model: LoadedModel, reporter: Reporter) -> None:
-    if found.short_list:
-        reporter.say(f"{title(found)}: {found.short_list}")
-    if len(found.shown) < found.wanted:
+def _say_what_is_short(prepared: Prepared, model: LoadedModel, reporter: Reporter) -> None:
+    if prepared.short_list:
+        reporter.say(f"{prepared.title}: {prepared.short_list}")
+    if len(prepared.shown) < prepared.wanted:
         reporter.say(
-            f"{title(found)}: {len(found.shown)} of the paper's {found.wanted} demonstrations fit "
-            f"in {model.max_length} tokens"
+            f"{prepared.title}: {len(prepared.shown)} of the paper's {prepared.wanted} "
+            f"demonstrations fit in {model.max_length} tokens"
         )
-
-
-def settings_of(study: Study, ready: Prepared) -> StudySettings:
-    """The settings of one cell."""
-    return replace(study.settings, seed=ready.seed, rates=ready.rates)
-
-
-def command_of(study: Study, ready: Prepared, *more: str) -> tuple[str, ...]:
-    """The command that makes one cell alone."""
-    asked = study.request
-    options: tuple[tuple[str, object], ...] = (
-        ("--tokenizer", asked.tokenizer),
-        ("--data", asked.data),
-        ("--k", asked.k),
-        ("--limit", asked.limit),
-        ("--draw", None if asked.published_draw else "shuffled"),
-        ("--position", None if asked.position == "label" else asked.position),
-        ("--threads", None if torch.get_num_threads() == 1 else torch.get_num_threads()),
-        ("--device", None if asked.device == "cpu" else asked.device),
-    )
-    given = [text for name, value in options if value is not None for text in (name, str(value))]
-    model = (asked.model,) if asked.command == "check" else ("--model", asked.model)
-    name = study.names[ready.task.name]
-    bare = () if asked.checks else ("--no-checks",)
-    return ("dualform", asked.command, *model, "--task", name, *given, *bare, *more)
-
-
-def protocol_name(study: Study) -> str:
-    """The protocol's name, with the seeds to choose from where they are a user's own."""
-    protocol = study.protocol
-    if protocol.one_seed and protocol.seeds != get_protocol(protocol.name).seeds:
-        return f"{protocol.name} of seeds {', '.join(map(str, study.request.seeds or ()))}"
-    return protocol.name
-
-
-def choices_of(study: Study, ready: Prepared) -> tuple[str, ...]:
-    """The options that choose protocol, seeds and rates as they were chosen."""
-    protocol = study.protocol
-    if not isinstance(protocol.seeds, tuple):
-        return ("--protocol", protocol.name)
-    seeds = protocol.seeds if protocol.one_seed else (ready.seed,)
-    found = [text for seed in seeds for text in ("--seed", str(seed))]
-    if protocol.name != "quick":
-        found += ["--protocol", protocol.name]
-    if protocol.name == "quick" or study.request.rates is not None:
-        found += ["--rates", ",".join(map(repr, ready.rates))]
-    return tuple(found)
-
-
-def inputs_of(study: Study, ready: Prepared) -> dict[str, Any]:
-    """The part of a provenance that records and checks have in common."""
-    return {
-        "model": study.request.model,
-        "weights_sha256": study.weights_sha256,
-        "source": source_name(ready.task, study.request.data),
-        "source_sha256": ready.rows_sha256,
-        "rule": ready.rule,
-        "seed": ready.seed,
-        "k_asked": study.request.k,
-        "k": len(ready.shown),
-        "limit": study.settings.limit,
-        "context_length": len(ready.context),
-        "device": digest.device_name(study.model.device),
-        "threads": torch.get_num_threads(),
-        "versions": provenance.versions(),
-        "commit": study.commit,
-    }
-
-
-def dtype_of(model: LoadedModel) -> str:
-    """The dtype of the weights, as text."""
-    return str(next(model.model.parameters()).dtype).removeprefix("torch.")

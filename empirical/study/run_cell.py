@@ -6,7 +6,7 @@ after a stop, read them again; finetuning is measured against them as it goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from empirical.core import random_streams
 from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
 from empirical.core.undefined import Undefined
-from empirical.data.paper_tasks import Source, Task
 from empirical.inference.capture_store import Store, stored_parts
 from empirical.inference.finetune import finetuned
 from empirical.inference.recorder import QueryLog
@@ -37,15 +36,10 @@ from empirical.metrics.kendall import (
 )
 from empirical.models.decoder import LoadedModel
 from empirical.results.record import Measurement
-from empirical.study.preparation import (
-    Prepared,
-    StudySettings,
-    demonstration_lengths,
-    prepare,
-    reading_of,
-    title,
-)
-from empirical.study.rate_selection import Remember, select_rate
+from empirical.study.preparation import Prepared
+from empirical.study.rate_selection import select_rate
+from empirical.study.rate_trials import Trials
+from empirical.study.stores import Stores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,51 +51,40 @@ class CellResult:
     metrics: dict[str, Measurement]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stores:
-    """Where captures of the three settings lie; `ft` is None where it is not kept."""
-
-    zsl: Store
-    icl: Store
-    ft: Store | None = None
-
-
 def zero_shot_parts(
-    model: LoadedModel, ready: Prepared, settings: StudySettings, store: Store, reporter: Reporter
+    model: LoadedModel, prepared: Prepared, store: Store, reporter: Reporter
 ) -> Iterator[Part]:
     """Zero-shot captures, computed where the store lacks them."""
-    how = reading_of(ready, settings)
-    with reporter.stage(f"{ready.task.name}: zero-shot", len(ready.queries)) as advance:
-        yield from stored_parts(model, ready.queries, how, (), store, advance)
+    queries, how = prepared.queries, prepared.read_options
+    with reporter.stage(f"{prepared.task.name}: zero-shot", len(queries)) as advance:
+        yield from stored_parts(model, queries, how, (), store, advance)
 
 
 def in_context_parts(
-    model: LoadedModel, ready: Prepared, settings: StudySettings, store: Store, reporter: Reporter
+    model: LoadedModel, prepared: Prepared, store: Store, reporter: Reporter
 ) -> Iterator[Part]:
     """In-context captures, computed where the store lacks them."""
-    how, shown = reading_of(ready, settings), len(ready.shown)
-    stage = f"{title(ready)}: in-context, {shown} demonstrations"
-    with reporter.stage(stage, len(ready.queries)) as advance:
-        yield from stored_parts(model, ready.queries, how, ready.context, store, advance)
+    queries, how = prepared.queries, prepared.read_options
+    stage = f"{prepared.title}: in-context, {len(prepared.shown)} demonstrations"
+    with reporter.stage(stage, len(queries)) as advance:
+        yield from stored_parts(model, queries, how, prepared.context, store, advance)
 
 
 def in_context_accuracy(
-    model: LoadedModel, ready: Prepared, settings: StudySettings, store: Store, reporter: Reporter
+    model: LoadedModel, prepared: Prepared, store: Store, reporter: Reporter
 ) -> float:
     """Share of queries answered rightly in context."""
-    found = in_context_parts(model, ready, settings, store, reporter)
+    found = in_context_parts(model, prepared, store, reporter)
     right = [bool(x) for part in found for x in part.predictions == part.labels]
     return sum(right) / len(right)
 
 
 def run_prepared(
     model: LoadedModel,
-    ready: Prepared,
-    settings: StudySettings,
+    prepared: Prepared,
     reporter: Reporter = SILENT,
     stores: Stores | None = None,
-    known: Sequence[tuple[float, float]] = (),
-    remember: Remember = lambda _rate, _share: None,
+    trials: Trials | None = None,
 ) -> CellResult:
     """The rate selected, then ZSL, ICL and FT on the evaluation rows, and every metric.
 
@@ -109,20 +92,20 @@ def run_prepared(
         UserError: when every rate diverges; `DivergedError` when the only or selected one does.
     """
     with _somewhere(stores) as where:
-        for _ in zero_shot_parts(model, ready, settings, where.zsl, reporter):
+        for _ in zero_shot_parts(model, prepared, where.zsl, reporter):
             pass
-        for _ in in_context_parts(model, ready, settings, where.icl, reporter):
+        for _ in in_context_parts(model, prepared, where.icl, reporter):
             pass
-        rate, selection = select_rate(model, ready, settings, reporter, known, remember)
-        tally, queries, asked = _finetuned(model, ready, settings, rate, where, reporter)
-        with reporter.stage(f"{title(ready)}: metrics", 1) as advance:
-            ranks = _kendall(ready, where.icl, queries, asked)
-            found = tally.compute() | kendall_measurements(
+        rate, selection = select_rate(model, prepared, reporter, trials)
+        tally, queries, asked = _finetuned(model, prepared, rate, where, reporter)
+        with reporter.stage(f"{prepared.title}: metrics", 1) as advance:
+            ranks = _kendall(prepared, where.icl, queries, asked)
+            metrics = tally.compute() | kendall_measurements(
                 ranks,
-                lambda i: random_streams.generator(random_streams.TOKEN_RANKS, ready.seed, i, 1),
+                lambda i: random_streams.generator(random_streams.TOKEN_RANKS, prepared.seed, i, 1),
             )
             advance(1)
-    return CellResult(rate=rate, selection=selection, metrics=found)
+    return CellResult(rate=rate, selection=selection, metrics=metrics)
 
 
 @contextmanager
@@ -136,31 +119,20 @@ def _somewhere(stores: Stores | None) -> Iterator[Stores]:
 
 
 def _finetuned(
-    model: LoadedModel,
-    ready: Prepared,
-    settings: StudySettings,
-    rate: float,
-    where: Stores,
-    reporter: Reporter,
+    model: LoadedModel, prepared: Prepared, rate: float, where: Stores, reporter: Reporter
 ) -> tuple[MetricAccumulator, QueryLog, dict[int, np.ndarray]]:
     """FT measured against what the stores hold; queries of training, and q_p of the first rows."""
-    tally, log = MetricAccumulator(ready.seed), QueryLog(layers=model.n_layers)
+    tally, log = MetricAccumulator(prepared.seed), QueryLog(layers=model.n_layers)
     asked: dict[int, np.ndarray] = {}
-    how = reading_of(ready, settings)
-    examples = training_examples(model, ready.shown, ready.labels)
-    stage = f"{title(ready)}: finetuned at rate {rate:g}"
+    queries, how = prepared.queries, prepared.read_options
+    examples = training_examples(model, prepared.shown, prepared.labels)
+    stage = f"{prepared.title}: finetuned at rate {rate:g}"
     with (
-        reporter.stage(stage, len(ready.queries) + len(examples)) as advance,
+        reporter.stage(stage, len(queries) + len(examples)) as advance,
         finetuned(model, examples, rate, advance, log),
     ):
-        for number, ft in enumerate(parts(model, ready.queries, how, (), advance)):
-            zsl, icl = where.zsl.read(number), where.icl.read(number)
-            if zsl is None or icl is None:
-                raise UserError(
-                    f"expected the captures of batch {number} in {where.zsl.folder.parent}, got "
-                    "none that can be read; run the same command again"
-                )
-            tally.update(ft.index, zsl, icl, ft)
+        for number, ft in enumerate(parts(model, queries, how, (), advance)):
+            tally.update(ft.index, *_stored(where, number), ft)
             asked |= ft.asked
             if where.ft is not None:
                 where.ft.write(number, ft)
@@ -169,8 +141,23 @@ def _finetuned(
     return tally, log, asked
 
 
+def _stored(where: Stores, number: int) -> tuple[Part, Part]:
+    """A batch of ZSL and of ICL.
+
+    Raises:
+        UserError: when one is gone or damaged.
+    """
+    zsl, icl = where.zsl.read(number), where.icl.read(number)
+    if zsl is None or icl is None:
+        raise UserError(
+            f"expected the captures of batch {number} in {where.zsl.folder.parent}, got none that "
+            "can be read; run the same command again"
+        )
+    return zsl, icl
+
+
 def _kendall(
-    ready: Prepared, icl: Store, log: QueryLog, asked: dict[int, np.ndarray]
+    prepared: Prepared, icl: Store, log: QueryLog, asked: dict[int, np.ndarray]
 ) -> Kendall | Undefined:
     """Over the first examples: scores c in context against Q'q_p of finetuning."""
     scores: dict[int, np.ndarray] = {}
@@ -183,25 +170,10 @@ def _kendall(
         raise UserError(
             f"expected whole captures in {icl.folder}, got damaged ones; run the same command again"
         )
-    lengths = demonstration_lengths(ready)
+    lengths = prepared.demonstration_lengths
     kept = demonstration_tokens(lengths)
     c = np.stack([scores[i][:, kept] for i in first])
     f = attended(log.stacked().numpy(), np.stack([asked[i] for i in first]))
     return measure_kendall(
-        c, f, lengths, random_streams.generator(random_streams.RANK_INTERVALS, ready.seed, 1)
+        c, f, lengths, random_streams.generator(random_streams.RANK_INTERVALS, prepared.seed, 1)
     )
-
-
-def run_task(
-    model: LoadedModel,
-    task: Task,
-    source: Source,
-    settings: StudySettings,
-    reporter: Reporter = SILENT,
-) -> CellResult:
-    """`prepare`, then `run_prepared`.
-
-    Raises:
-        UserError: as those.
-    """
-    return run_prepared(model, prepare(model, task, source, settings), settings, reporter)

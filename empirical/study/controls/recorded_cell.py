@@ -1,7 +1,8 @@
-"""A cell on the bench: its three settings recorded once, any of them replaced and compared again.
+"""A cell with its three settings recorded once, any of them replaced and compared again.
 
 A control passes through the same steps as the settings themselves: batches recorded by the same
-capture, measured by the same panel. Letters: n queries, L layers, N tokens of the demonstrations.
+capture, measured by the same accumulator. Letters: n queries, L layers, N tokens of the
+demonstrations.
 """
 
 from __future__ import annotations
@@ -36,14 +37,9 @@ from empirical.metrics.series import SeriesAccumulator, ranks_of
 from empirical.metrics.similarity import Array, Similarity
 from empirical.models.decoder import LoadedModel
 from empirical.results.control_results import ConditionResult
-from empirical.study.preparation import (
-    Prepared,
-    StudySettings,
-    demonstration_lengths,
-    reading_of,
-    title,
-)
-from empirical.study.run_cell import Stores
+from empirical.study.cell import Cell
+from empirical.study.preparation import Prepared
+from empirical.study.stores import Stores, stores_in
 
 Asked = dict[int, NDArray[np.float32]]  # place of a query -> its [L,...]
 Ranks = dict[str, Similarity | Undefined]
@@ -51,33 +47,37 @@ Ranks = dict[str, Similarity | Undefined]
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedCell:
-    """A model, a cell and its rate, with the captures of its settings in stores.
+    """A cell with a model and a rate, and the captures of its settings in stores.
 
-    `other` is another task of the same run, `sibling` the same task with other demonstrations; None
-    where there is none.
+    `model` is that of the study, or another in its place. `other` is another task of the same run,
+    `sibling` the same task with other demonstrations; None where there is none.
     """
 
+    cell: Cell
     model: LoadedModel
-    ready: Prepared
-    settings: StudySettings
     rate: float
     stores: Stores
     other: Prepared | None = None
     sibling: Prepared | None = None
 
     @property
+    def prepared(self) -> Prepared:
+        """The task as tokens, under the seed of the cell."""
+        return self.cell.prepared
+
+    @property
     def examples(self) -> list[tuple[int, ...]]:
         """[BOS] prompt label of every demonstration."""
-        return training_examples(self.model, self.ready.shown, self.ready.labels)
+        return training_examples(self.model, self.prepared.shown, self.prepared.labels)
 
     def generator(self, *stream: int) -> np.random.Generator:
         """A generator of this cell and stream."""
-        return random_streams.generator(random_streams.CONTROLS, self.ready.seed, *stream, 1)
+        return random_streams.generator(random_streams.CONTROLS, self.prepared.seed, *stream, 1)
 
     def parts(self, context: Sequence[int] = (), shift: int = 0) -> Iterator[Part]:
         """The queries read with the model as it is now."""
-        how = reading_of(self.ready, self.settings)
-        return parts(self.model, self.ready.queries, how, context, shift=shift)
+        how = self.prepared.read_options
+        return parts(self.model, self.prepared.queries, how, context, shift=shift)
 
     def measured(self) -> ConditionResult:
         """The settings themselves, recorded and compared; later calls replace one of them.
@@ -87,7 +87,7 @@ class RecordedCell:
         """
         log = QueryLog(layers=self.model.n_layers)
         _fill(self.stores.zsl, self.parts())
-        _fill(self.stores.icl, self.parts(self.ready.context))
+        _fill(self.stores.icl, self.parts(self.prepared.context))
         with finetuned(self.model, self.examples, self.rate, watch=log):
             _fill(self.after, self.parts())
         self.after.write_training([torch.stack(example).numpy() for example in log.seen])
@@ -96,7 +96,7 @@ class RecordedCell:
     @property
     def after(self) -> Store:
         """The captures of finetuning, and Q' of its training."""
-        assert self.stores.ft is not None, "a bench keeps all three settings"
+        assert self.stores.ft is not None, "a recorded cell keeps all three settings"
         return self.stores.ft
 
     def queries(self) -> Array:
@@ -141,7 +141,7 @@ class RecordedCell:
         trained on; without that the ranks of Kendall pair nothing. `queries`: Q' in the place of
         those of finetuning.
         """
-        panel = SeriesAccumulator(self.ready.seed)
+        series = SeriesAccumulator(self.prepared.seed)
         c: Asked = {}
         asked: Asked = {}
         sources = (
@@ -150,13 +150,13 @@ class RecordedCell:
             self.after.read_all() if ft is None else ft,
         )
         for z, i, f in zip(*sources, strict=True):
-            panel.update(f.index, z, i, f)
+            series.update(f.index, z, i, f)
             c |= i.attended
             asked |= f.asked
-        made = self.queries() if queries is None else queries
+        trained = self.queries() if queries is None else queries
         if not same_tokens:
-            made = Undefined("the context holds other tokens than were trained on")
-        return panel.compute(self.ranks(c, made, asked), note)
+            trained = Undefined("the context holds other tokens than were trained on")
+        return series.compute(self.ranks(c, trained, asked), note)
 
     def ranks(self, c: Asked, queries: Array | Undefined, asked: Asked) -> Ranks:
         """The series of Kendall between scores c towards the context and Q'q_p."""
@@ -166,15 +166,15 @@ class RecordedCell:
         if not first:
             none = Undefined("scores towards the context were not recorded")
             return ranks_of(none, none)
-        lengths = demonstration_lengths(self.ready)
+        lengths = self.prepared.demonstration_lengths
         kept = demonstration_tokens(lengths)
         scores = np.stack([c[i] for i in first])
-        if scores.shape[-1] != len(self.ready.context):
+        if scores.shape[-1] != len(self.prepared.context):
             none = Undefined("the context is not as long as that which was trained on")
             return ranks_of(none, none)
         scores = scores[:, :, kept]
         f = attended(queries, np.stack([asked[i] for i in first]))
-        draws = random_streams.generator(random_streams.RANK_INTERVALS, self.ready.seed, 1)
+        draws = random_streams.generator(random_streams.RANK_INTERVALS, self.prepared.seed, 1)
         found = measure_kendall(scores, f, lengths, draws)
         return ranks_of(found, example_kendall(scores, np.zeros_like(scores), lengths))
 
@@ -184,14 +184,13 @@ class RecordedCell:
 
     def recorded_at(self, position: Position, folder: Path) -> RecordedCell:
         """The same cell with another recorded token."""
-        settings = replace(self.settings, position=position)
-        return replace(self, settings=settings, stores=stores_in(folder))
+        settings = replace(self.prepared.settings, position=position)
+        cell = replace(self.cell, prepared=replace(self.prepared, settings=settings))
+        return replace(self, cell=cell, stores=stores_in(folder))
 
-
-def stores_in(folder: Path) -> Stores:
-    """Three stores in a folder."""
-    zsl, icl, ft = (Store(folder=folder / name) for name in ("zsl", "icl", "ft"))
-    return Stores(zsl=zsl, icl=icl, ft=ft)
+    def named(self, control: str) -> str:
+        """How a control is called while it runs."""
+        return f"{self.prepared.title}: {control}"
 
 
 def _fill(store: Store, found: Iterable[Part]) -> None:
@@ -201,21 +200,19 @@ def _fill(store: Store, found: Iterable[Part]) -> None:
 
 
 @contextmanager
-def bench_of(
-    model: LoadedModel,
-    ready: Prepared,
-    settings: StudySettings,
-    rate: float,
-    *,
-    other: Prepared | None = None,
-    sibling: Prepared | None = None,
+def recorded_cell(
+    cell: Cell, rate: float, *, other: Prepared | None = None, sibling: Prepared | None = None
 ) -> Iterator[RecordedCell]:
-    """A bench whose captures are gone afterwards."""
+    """The cell with the model of its study, its captures gone afterwards."""
     with TemporaryDirectory() as folder:
         yield RecordedCell(
-            model=model, ready=ready, settings=settings, rate=rate, other=other, sibling=sibling,
+            cell=cell,
+            model=cell.model,
+            rate=rate,
             stores=stores_in(Path(folder)),
-        )  # fmt: skip
+            other=other,
+            sibling=sibling,
+        )
 
 
 def read_queries(
@@ -239,8 +236,3 @@ def need(value: Prepared | None, what: str, how: str) -> Prepared:
     if value is None:
         raise UserError(f"expected {what}, got a run without; {how}")
     return value
-
-
-def named(bench: RecordedCell, control: str) -> str:
-    """How a control is called while it runs."""
-    return f"{title(bench.ready)}: {control}"

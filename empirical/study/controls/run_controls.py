@@ -23,58 +23,52 @@ from empirical.results import control_results, reuse
 from empirical.results import record as records
 from empirical.results.control_results import BASE, ControlResults
 from empirical.results.record import Record
-from empirical.study.controls.recorded_cell import bench_of, named
+from empirical.study.cell import Cell
+from empirical.study.controls.recorded_cell import recorded_cell
 from empirical.study.controls.runs import run_control
 from empirical.study.preparation import Prepared, prepare
-from empirical.study.request import Study, settings_of, source_of
+from empirical.study.request import source_of
 
 
 def run_controls(
-    study: Study, made: Sequence[Record], folder: Path, reporter: Reporter = SILENT
+    cells: Sequence[Cell], made: Sequence[Record], reporter: Reporter = SILENT
 ) -> tuple[ControlResults, ...]:
     """The findings asked for, of every cell that has one of the records.
 
     Raises:
         UserError: when finetuning diverges at the rate of a record.
     """
-    cells = {(ready.task.name, ready.seed): ready for ready in study.cells}
-    found = []
-    for record in made:
-        ready = cells[record.task, record.provenance.seed]
-        found.append(run_cell_controls(study, ready, record, folder, reporter))
-    return tuple(found)
+    by_name = {(cell.task, cell.seed): cell for cell in cells}
+    return tuple(
+        run_cell_controls(by_name[record.task, record.provenance.seed], record, reporter)
+        for record in made
+    )
 
 
-def run_cell_controls(
-    study: Study, ready: Prepared, record: Record, folder: Path, reporter: Reporter = SILENT
-) -> ControlResults:
+def run_cell_controls(cell: Cell, record: Record, reporter: Reporter = SILENT) -> ControlResults:
     """The findings of one cell, those of its evidence file reused where they still hold.
 
     Raises:
         UserError: when finetuning diverges at the rate of the record.
     """
-    wanted = (BASE, *study.request.controls)
-    held = _held(study, ready, record, folder, reporter)
-    missing = [name for name in wanted if name not in held.findings]
+    held = _held(cell, record, reporter)
+    missing = [n for n in (BASE, *cell.study.request.controls) if n not in held.findings]
     if not missing:
         return held
     start = time.perf_counter()
-    settings = settings_of(study, ready)
-    with bench_of(
-        study.model, ready, settings, record.provenance.rate,
-        other=_other(study, ready), sibling=_sibling(study, ready),
-    ) as bench:  # fmt: skip
-        with reporter.stage(named(bench, "controls"), 1 + len(missing)) as advance:
-            base = bench.measured()
+    rate = record.provenance.rate
+    with recorded_cell(cell, rate, other=_other(cell), sibling=_sibling(cell)) as recorded:
+        with reporter.stage(recorded.named("controls"), 1 + len(missing)) as advance:
+            base = recorded.measured()
             advance(1)
             for name in missing:
-                held = held.adding(name, base if name == BASE else run_control(bench, name))
-                control_results.write(held, folder)
+                held = held.adding(name, base if name == BASE else run_control(recorded, name))
+                control_results.write(held, cell.folder)
                 advance(1)
-    _note(held, folder, time.perf_counter() - start)
+    _note(held, cell.folder, time.perf_counter() - start)
     for name in missing:
         if held.findings[name].absent:
-            reporter.say(f"{named(bench, name)}: {held.findings[name].absent}")
+            reporter.say(f"{recorded.named(name)}: {held.findings[name].absent}")
     return held
 
 
@@ -87,22 +81,18 @@ def _note(held: ControlResults, folder: Path, seconds: float) -> None:
     )
 
 
-def _held(
-    study: Study, ready: Prepared, record: Record, folder: Path, reporter: Reporter
-) -> ControlResults:
+def _held(cell: Cell, record: Record, reporter: Reporter) -> ControlResults:
     """What the folder holds that was made with the same inputs, or a new file without findings."""
     made = record.provenance
     new = ControlResults(
         task=record.task,
-        provenance=replace(made, command=(*made.command, *study.control_options)),
+        provenance=replace(made, command=(*made.command, *cell.study.control_options)),
         counts=record.counts,
-        words=ready.task.labels,
-        labels=np.array([q.label for q in ready.queries], dtype=np.int64),
+        words=cell.prepared.task.labels,
+        labels=np.array([q.label for q in cell.prepared.queries], dtype=np.int64),
         findings={},
     )
-    path = (
-        Path(folder) / f"{control_results.evidence_name(made.model, record.task, made.seed)}.json"
-    )
+    path = cell.folder / f"{control_results.evidence_name(made.model, record.task, made.seed)}.json"
     if not path.exists():
         return new
     try:
@@ -119,24 +109,25 @@ def _held(
     return replace(new, findings=old.findings)
 
 
-def _other(study: Study, ready: Prepared) -> Prepared | None:
+def _other(cell: Cell) -> Prepared | None:
     """The next task of the run, under the same seed where it has that one."""
-    names = [t.task.name for t in study.tasks]
+    names = [t.task.name for t in cell.study.tasks]
     if len(names) < 2:
         return None
-    name = names[(names.index(ready.task.name) + 1) % len(names)]
-    cells = [c for c in study.cells if c.task.name == name]
-    return next((c for c in cells if c.seed == ready.seed), cells[0])
+    name = names[(names.index(cell.task) + 1) % len(names)]
+    seeds = [p for p in cell.study.prepared if p.task.name == name]
+    return next((p for p in seeds if p.seed == cell.seed), seeds[0])
 
 
-def _sibling(study: Study, ready: Prepared) -> Prepared | None:
+def _sibling(cell: Cell) -> Prepared | None:
     """The same task with other demonstrations: the run's next seed, or the one after this."""
-    seeds = [c for c in study.cells if c.task.name == ready.task.name and c.seed != ready.seed]
+    own = [p for p in cell.study.prepared if p.task.name == cell.task]
+    seeds = [p for p in own if p.seed != cell.seed]
     if seeds:
-        return next((c for c in seeds if c.seed > ready.seed), seeds[0])
-    source = ReadOnce(source_for(ready.task, source_of(study.request.data)))
-    settings = replace(settings_of(study, ready), seed=ready.seed + 1)
+        return next((p for p in seeds if p.seed > cell.seed), seeds[0])
+    task = cell.prepared.task
+    source = ReadOnce(source_for(task, source_of(cell.study.request.data)))
     try:
-        return prepare(study.model, ready.task, source, settings)
+        return prepare(cell.model, task, source, replace(cell.settings, seed=cell.seed + 1))
     except UserError:
         return None

@@ -25,14 +25,14 @@ from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, keys_and_values, repeated
 from empirical.identities.softmax_metrics import scores
 from empirical.inference.finetune import DivergedError, finetuned
-from empirical.inference.settings import Position, training_examples
+from empirical.inference.settings import training_examples
 from empirical.metrics.delta_w import DRAWS, Head, Moved, Tokens, measured, rotations
 from empirical.metrics.delta_w_tables import Heads, finding
 from empirical.metrics.similarity import Array
 from empirical.models.architectures.qk_norm import Norm
 from empirical.models.decoder import LoadedModel
 from empirical.results.control_results import ConditionResult
-from empirical.study.preparation import Prepared, demonstration_lengths
+from empirical.study.preparation import Prepared
 
 QUERIES = 8
 CHOSEN = 2  # heads of an attention map by either rule
@@ -147,16 +147,16 @@ def heads_of(
         )
 
 
-def asking(query: Query, ready: Prepared, position: Position) -> tuple[int, ...]:
+def asking(query: Query, prepared: Prepared) -> tuple[int, ...]:
     """The query's own tokens up to the one that is recorded."""
-    label = answers(query, ready.labels)[0] if position == "label" else ()
+    label = answers(query, prepared.labels)[0] if prepared.read_options.append else ()
     return (*query.prompt, *label)
 
 
-def _first(ready: Prepared, queries: int) -> tuple[Query, ...]:
+def _first(prepared: Prepared, queries: int) -> tuple[Query, ...]:
     if queries < 1:
         raise UserError(f"expected at least one query to compare, got {queries}; pass more")
-    return ready.queries[:queries]
+    return prepared.queries[:queries]
 
 
 def _other(
@@ -172,7 +172,7 @@ def _other(
 
 def delta_w(
     model: LoadedModel,
-    ready: Prepared,
+    prepared: Prepared,
     rate: float,
     other: Sequence[Sequence[int]] | None,
     queries: int,
@@ -180,7 +180,6 @@ def delta_w(
     advance: Advance = ignore,
     *,
     draws: int = DRAWS,
-    position: Position = "label",
 ) -> ConditionResult:
     """Every head of every layer, for the first `queries` evaluation queries behind the context.
 
@@ -192,15 +191,15 @@ def delta_w(
         UserError: for fewer than one query or a bad rate; `DivergedError` when finetuning on the
             demonstrations diverges.
     """
-    chosen, blocks = _first(ready, queries), model.blocks
-    examples = training_examples(model, ready.shown, ready.labels)
+    chosen, blocks = _first(prepared, queries), model.blocks
+    examples = training_examples(model, prepared.shown, prepared.labels)
     ft = finetuned_projections(model, examples, rate, advance)
     second = _other(model, other, rate, advance)
     by = {w: rotations(w, draws, generator) for w in sorted({b.width for b in blocks})}
     table = Heads(len(chosen), len(blocks), blocks[0].heads, draws)
     for number, query in enumerate(chosen):
-        ids = asking(query, ready, position)
-        found = each_layer(model, ready.context, ids, dtype=torch.float64)
+        ids = asking(query, prepared)
+        found = each_layer(model, prepared.context, ids, dtype=torch.float64)
         for layer, at in enumerate(found):
             for i, head in enumerate(heads_of(at, layer, ft, second)):
                 table.add(number, layer, i, measured(head, by[blocks[layer].width]))
@@ -236,12 +235,10 @@ def weights(model: LoadedModel, context: Sequence[int], ids: Sequence[int]) -> A
 
 def attention_maps(
     model: LoadedModel,
-    ready: Prepared,
+    prepared: Prepared,
     rate: float,
     queries: int = 1,
     advance: Advance = ignore,
-    *,
-    position: Position = "label",
 ) -> ConditionResult:
     """Attention of the asking token of the first query on up to four heads, in ZSL, FT and ICL.
 
@@ -255,8 +252,8 @@ def attention_maps(
     Raises:
         UserError: for fewer than one query or a bad rate; `DivergedError` when finetuning diverges.
     """
-    rows = [asking(q, ready, position) for q in _first(ready, queries)]
-    bos, context = ready.context[:1], ready.context
+    rows = [asking(q, prepared) for q in _first(prepared, queries)]
+    bos, context = prepared.context[:1], prepared.context
 
     def read(lead: Sequence[int]) -> list[Array]:
         found = []
@@ -266,12 +263,12 @@ def attention_maps(
         return found
 
     zsl, icl = read(bos), read(context)
-    with finetuned(model, training_examples(model, ready.shown, ready.labels), rate, advance):
+    with finetuned(model, training_examples(model, prepared.shown, prepared.labels), rate, advance):
         ft = read(bos)
     maps = [_Maps(zsl=z, ft=f, icl=c) for z, f, c in zip(zsl, ft, icl, strict=True)]
     moves = np.mean([m.moved() for m in maps], axis=0)
     shares = np.mean([m.share(len(context)) for m in maps], axis=0)
-    return _drawn(maps[0], choose(moves, shares), moves, shares, ready)
+    return _drawn(maps[0], choose(moves, shares), moves, shares, prepared)
 
 
 def choose(moves: Array, shares: Array) -> list[tuple[int, int]]:
@@ -285,11 +282,11 @@ def choose(moves: Array, shares: Array) -> list[tuple[int, int]]:
 
 
 def _drawn(
-    maps: _Maps, heads: list[tuple[int, int]], moves: Array, shares: Array, ready: Prepared
+    maps: _Maps, heads: list[tuple[int, int]], moves: Array, shares: Array, prepared: Prepared
 ) -> ConditionResult:
     """The tables of the chosen heads."""
-    start = len(ready.context)
-    cuts = 1 + np.cumsum([0, *(n + 1 for n in demonstration_lengths(ready))])  # EOS after each
+    start = len(prepared.context)
+    cuts = 1 + np.cumsum([0, *(n + 1 for n in prepared.demonstration_lengths)])  # EOS after each
     own = {"zsl": maps.zsl[..., 1:], "ft": maps.ft[..., 1:], "icl": maps.icl[..., start:]}
     demonstrations = np.add.reduceat(maps.icl[..., :start], cuts[:-1], axis=-1)
     tables = {name: [x[at].tolist() for at in heads] for name, x in own.items()}

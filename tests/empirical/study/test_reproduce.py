@@ -79,11 +79,11 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
 ) -> None:
     honest, begun = cells.run_prepared, []
 
-    def stopped(model, ready, *args):
-        begun.append(ready.task.name)
-        if ready.task.name == "cb":
+    def stopped(model, prepared, *args):
+        begun.append(prepared.task.name)
+        if prepared.task.name == "cb":
             raise KeyboardInterrupt
-        return honest(model, ready, *args)
+        return honest(model, prepared, *args)
 
     monkeypatch.setattr(cells, "run_prepared", stopped)
     line = error_line(run(model, data, tmp_path), 130)

@@ -1,6 +1,7 @@
 """A task made ready: nothing is shown and held out; selection and the three settings."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from empirical.models.decoder import LoadedModel, default_dtype_of
 from empirical.study import rate_selection
 from empirical.study.preparation import Prepared, StudySettings, prepare
 from empirical.study.rate_selection import select_rate
-from empirical.study.run_cell import Stores, run_prepared, run_task
+from empirical.study.run_cell import run_prepared
+from empirical.study.stores import Stores
 from tests.support.study import save_data
 from tests.support.tiny_models import tiny
 
@@ -33,6 +35,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FolderSource:
 
 def settings(**more: object) -> StudySettings:
     return StudySettings(**{"seed": 1, "rates": (0.01, 0.1), "k": 4} | more)  # type: ignore[arg-type] # fields by name
+
+
+def at_rates(ready: Prepared, *rates: float) -> Prepared:
+    """The same rows, to choose among other rates."""
+    return replace(ready, settings=replace(ready.settings, rates=rates))
 
 
 def test_demonstrations_held_rows_and_queries_follow_the_shuffles(source: FolderSource) -> None:
@@ -56,7 +63,7 @@ def test_rows_drawn_that_do_not_fit_are_held_out(source: FolderSource) -> None:
 def test_one_rate_needs_no_held_rows_and_selects_nothing(source: FolderSource) -> None:
     model = tiny(torch.float32)
     ready = prepare(model, TASK, source, settings(k=14, rates=(0.01,)))
-    assert ready.held == () and select_rate(model, ready, settings(rates=(0.01,))) == (0.01, ())
+    assert ready.held == () and select_rate(model, ready) == (0.01, ())
     with pytest.raises(UserError, match="beyond the 14 demonstrations to choose a rate"):
         prepare(model, TASK, source, settings(k=14))
 
@@ -81,11 +88,11 @@ def test_the_best_rate_on_held_rows_wins_ties_go_to_the_first_and_divergence_is_
 
     ready = prepare(model, TASK, source, settings())
     monkeypatch.setattr(rate_selection, "fine_tuned", fake)
-    rate, shares = select_rate(model, ready, settings(rates=(9.0, 0.1, 0.3, 0.2)))
+    rate, shares = select_rate(model, at_rates(ready, 9.0, 0.1, 0.3, 0.2))
     assert rate == 0.3 and shares[1:] == ((0.1, 0.5), (0.3, 0.7), (0.2, 0.7))
     assert shares[0][0] == 9.0 and np.isnan(shares[0][1])
     with pytest.raises(UserError, match="expected one rate of 8,9 to stay finite on mr"):
-        select_rate(model, ready, settings(rates=(8.0, 9.0)))
+        select_rate(model, at_rates(ready, 8.0, 9.0))
 
 
 @pytest.mark.parametrize("rates", [(), (0.0,), (-1.0,), (float("nan"),), (0.1, 0.1)])
@@ -97,7 +104,8 @@ def test_rates_are_checked_before_anything_is_read(rates: tuple[float, ...]) -> 
 def test_a_task_runs_through_all_three_settings_and_repeats(source: FolderSource) -> None:
     model = tiny(torch.float32)
     ready = prepare(model, TASK, source, settings())
-    one, two = run_prepared(model, ready, settings()), run_task(model, TASK, source, settings())
+    again = prepare(model, TASK, source, settings())
+    one, two = (run_prepared(model, x) for x in (ready, again))
     assert one == two and set(one.metrics) == ALL
     assert len(one.selection) == 2 and one.rate in (0.01, 0.1)
 
@@ -112,7 +120,7 @@ def whole(model: LoadedModel, ready: Prepared, rate: float) -> tuple[Outcome, Ou
 def test_what_is_measured_batch_by_batch_is_what_whole_outcomes_give(source: FolderSource) -> None:
     model = tiny(torch.float32)
     ready = prepare(model, TASK, source, settings(batch_size=3))
-    got = run_prepared(model, ready, settings(batch_size=3))
+    got = run_prepared(model, ready)
     zsl, icl, ft = whole(model, ready, got.rate)
     tally = MetricAccumulator(1)
     tally.update(range(len(ready.queries)), zsl, icl, ft)
@@ -130,7 +138,7 @@ def test_kendall_compares_context_scores_with_the_queries_just_before_each_updat
     """Its twin: whole forward passes of the library, one update after the other."""
     model = tiny()
     ready = prepare(model, TASK, source, settings(rates=(0.05,)))
-    got = run_prepared(model, ready, settings(rates=(0.05,)))
+    got = run_prepared(model, ready)
     c, f, stale = twin_scores(model, ready, 0.05)
     lengths = [len(q.prompt) + 1 for q in ready.shown]
     want = measure_kendall(c, f, lengths, np.random.default_rng(0))
@@ -181,16 +189,15 @@ def test_captures_in_a_store_are_read_again_and_a_damaged_one_is_made_again(
     source: FolderSource, tmp_path: Path
 ) -> None:
     model = tiny(torch.float32)
-    how = settings(rates=(0.05,), batch_size=2)
-    ready = prepare(model, TASK, source, how)
+    ready = prepare(model, TASK, source, settings(rates=(0.05,), batch_size=2))
     stores = Stores(zsl=Store(folder=tmp_path / "z"), icl=Store(folder=tmp_path / "i"))
-    first = run_prepared(model, ready, how, stores=stores)
+    first = run_prepared(model, ready, stores=stores)
     files = sorted(tmp_path.rglob("*.safetensors"))
     before = {p: p.stat().st_mtime_ns for p in files}
     assert len(files) > 4 and not list(tmp_path.rglob("*.tmp"))
     bad = stores.icl.path(1)
     bad.write_bytes(bad.read_bytes()[:50])
-    assert run_prepared(model, ready, how, stores=stores) == first
+    assert run_prepared(model, ready, stores=stores) == first
     again = [p for p in files if p.stat().st_mtime_ns != before[p]]
     assert bad in again and not any(p.parent.name == "z" for p in again)
     assert stores.icl.path(0) not in again

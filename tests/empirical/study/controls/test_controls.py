@@ -147,7 +147,7 @@ def test_the_same_command_gives_the_same_bytes_and_reuses_them(
     def nothing(*_: object) -> None:
         raise AssertionError("everything is there, and was computed again")
 
-    monkeypatch.setattr("empirical.study.controls.recorded_cell.Bench.measured", nothing)
+    monkeypatch.setattr("empirical.study.controls.recorded_cell.RecordedCell.measured", nothing)
     folder = made / "out"
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("evidence-*")}
     found = dualform(*command(made), "--control", "all")
@@ -165,11 +165,11 @@ def test_a_stopped_run_goes_on_with_the_next_control(
     options = [text for name in names for text in ("--control", name)]
     run: list[str] = []
 
-    def stopping(bench, name):
+    def stopping(cell, name):
         if len(run) == 2:
             raise KeyboardInterrupt
         run.append(name)
-        return run_control(bench, name)
+        return run_control(cell, name)
 
     monkeypatch.setattr(controlled, "run_control", stopping)
     dualform(*command(made, "stopped"), *options)
@@ -179,7 +179,7 @@ def test_a_stopped_run_goes_on_with_the_next_control(
     monkeypatch.setattr(
         controlled,
         "run_control",
-        lambda bench, name: (run.append(name), run_control(bench, name))[1],
+        lambda cell, name: (run.append(name), run_control(cell, name))[1],
     )
     found = dualform(*command(made, "stopped"), *options)
     assert found.exit_code == 0 and run == ["order", *names]

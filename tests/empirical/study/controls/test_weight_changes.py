@@ -24,7 +24,7 @@ from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, repeated
 from empirical.identities.trained_weights import in_dtype
 from empirical.inference.finetune import DivergedError, finetuned
-from empirical.inference.settings import training_examples
+from empirical.inference.settings import Position, training_examples
 from empirical.metrics.delta_w import UNMOVED, UNSEEN, Tokens, attention, mass
 from empirical.metrics.delta_w_tables import LIKENESS, NAMES
 from empirical.metrics.similarity import Array
@@ -77,8 +77,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FolderSource:
     return FolderSource(path=save_data(tmp_path_factory.mktemp("data") / "d"))
 
 
-def ready_for(model: LoadedModel, source: FolderSource, k: int = 4) -> Prepared:
-    return prepare(model, TASKS["mr"], source, StudySettings(seed=1, rates=(RATE,), k=k, limit=4))
+def ready_for(
+    model: LoadedModel, source: FolderSource, k: int = 4, position: Position = "label"
+) -> Prepared:
+    settings = StudySettings(seed=1, rates=(RATE,), k=k, limit=4, position=position)
+    return prepare(model, TASKS["mr"], source, settings)
 
 
 # --- keys and values of finetuned weights ------------------------------------------------------
@@ -377,10 +380,10 @@ def test_a_finding_is_that_of_forward_passes_and_loops(source: FolderSource) -> 
 
 def test_the_same_generator_gives_the_same_finding(source: FolderSource, tmp_path: Path) -> None:
     model = any_tiny("llama")
-    ready = ready_for(model, source)
+    ready = ready_for(model, source, position="prompt")
     paths = []
     for i in range(2):
-        found = delta_w(model, ready, RATE, None, 2, generator(), draws=4, position="prompt")
+        found = delta_w(model, ready, RATE, None, 2, generator(), draws=4)
         kept = control_results.ControlResults(
             task="mr", provenance=provenance(), counts={}, words=("a", "b"),
             labels=np.zeros(2, dtype=np.int64), findings={"delta_w": found},
@@ -512,7 +515,7 @@ def test_maps_are_the_library_s_attention_in_three_settings_token_by_token(
 ) -> None:
     model, ready, found = mapped(source)
     before, t = state(model), found.tables
-    ids_own = asking(ready.queries[0], ready, "label")
+    ids_own = asking(ready.queries[0], ready)
     assert ids_own == (*ready.queries[0].prompt, *ready.labels[0])
     lone, whole = (model.encoder.bos, *ids_own), (*ready.context, *ids_own)
     zsl, icl = eager(model, lone), eager(model, whole)
@@ -568,7 +571,7 @@ def test_heads_are_chosen_over_several_queries_and_the_map_is_of_the_first(
 
 def test_the_share_of_a_map_is_lambda_of_the_comparison(source: FolderSource) -> None:
     model, ready, found = mapped(source)
-    ids_own = asking(ready.queries[0], ready, "label")
+    ids_own = asking(ready.queries[0], ready)
     by = finetuned_projections(model, EXAMPLES, RATE)
     for layer, at in enumerate(each_layer(model, ready.context, ids_own)):
         for i, head in enumerate(heads_of(at, layer, by)):
