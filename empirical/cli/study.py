@@ -53,9 +53,9 @@ def check(
 ) -> None:
     """Check the identities on every layer and head while a model reads demonstrations."""
     by_list = options.draw(draw)
-    from empirical.report.figures import identity_layers
-
     if figure is not None:
+        from empirical.report.figures import identity_layers
+
         identity_layers.check_figure(figure)
     reporter = terminal_reporter(threads)
     from empirical.cli.terminal_tables import NOTES, last_line, layers_table, reasons
