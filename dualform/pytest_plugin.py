@@ -1,6 +1,6 @@
 """pytest --dual-form-target package.module:function --dual-form-variant delta_rule
 
-Runs the checks of that function, and no other test. Without the option nothing is imported.
+Runs the checks of that function, and no other test. Without the option nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from dualform.extras import MissingExtra, require
 
 TARGET, VARIANT, SET = "--dual-form-target", "--dual-form-variant", "--dual-form-set"
 EXAMPLES = "--dual-form-examples"
@@ -38,14 +40,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse one option without the other.
+    """Refuse one option without the other, and both without the extra `kit`.
 
     Raises:
-        pytest.UsageError: when only one of target and rule is given.
+        pytest.UsageError: when only one of target and rule is given, or Hypothesis is missing.
     """
     target, rule = config.getoption(TARGET), config.getoption(VARIANT)
     if (target is None) != (rule is None):
         raise pytest.UsageError(f"expected {TARGET} with {VARIANT}, got one alone; give both")
+    if target is not None:
+        try:
+            require("kit")
+        except MissingExtra as lacking:
+            raise pytest.UsageError(str(lacking)) from lacking
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:

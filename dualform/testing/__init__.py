@@ -6,6 +6,13 @@ shrinks, and compares its answers with the slow twin of the rule under a derived
 guide. This package needs torch and hypothesis, and is the only one that imports hypothesis.
 """
 
+from dualform.extras import missing
+
+try:
+    import hypothesis as hypothesis  # before the modules that use it, to say what installs it
+except ModuleNotFoundError as error:
+    raise missing(error) or error from error
+
 from dualform.testing.cases import attention_inputs
 from dualform.testing.checks import (
     CHECKS,

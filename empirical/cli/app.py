@@ -1,68 +1,19 @@
-"""The app behind `dualform`, the options that commands share, and errors of one line."""
+"""The app behind `dualform`, and the options that its commands share."""
 
 from __future__ import annotations
 
-import sys
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from empirical.cli import options
-from empirical.core.errors import Refused, UserError
+from empirical.core.command_line import OneLine
+from empirical.core.errors import UserError
 
 if TYPE_CHECKING:
     from empirical.core.terminal import TerminalReporter
-
-
-# The error of the parser behind typer, which is click's or typer's own copy of it.
-UsageError: Any = typer.BadParameter.__bases__[0]
-
-
-STOPPED = 130  # the exit status of what Ctrl-C stopped
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(" ".join(message.split()), err=True)
-    sys.exit(status)
-
-
-class OneLine(TyperGroup):
-    """A group whose every error is one line on standard error: 2 for bad input, 1 for a refusal."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Run; what the parser or a command refuses becomes one line and an exit status."""
-        extra["standalone_mode"] = False
-        try:
-            status = super().main(*args, **extra) or 0
-            if status != STOPPED:
-                sys.exit(status)
-        except UserError as error:
-            _fail(f"error: {error}", 2)
-        except Refused as refused:
-            _fail(f"refused: {refused}", 1)
-        except OSError as error:
-            what = error.strerror or type(error).__name__
-            _fail(
-                f"error: expected files that can be read and written, got {what}"
-                f"{f' at {error.filename}' if error.filename else ''}; what was finished is kept, "
-                "put that right and run the same command again",
-                2,
-            )
-        except UsageError as error:
-            if not error.format_message():  # a bare `dualform`: its message is the help
-                error.show()
-                sys.exit(2)
-            asked = error.ctx.command_path if error.ctx else "dualform"
-            _fail(
-                f"error: expected options of `{asked}`, got this: {error.format_message()} "
-                f"See `{asked} --help`",
-                2,
-            )
-        except (typer.Abort, KeyboardInterrupt):
-            pass
-        _fail("stopped; the same command goes on where it was", STOPPED)
 
 
 app = typer.Typer(
@@ -72,6 +23,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Check the claim that in-context learning is implicit gradient descent.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dualform {metadata.version('dualform')}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_all_commands(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before the name of a command."""
 
 
 Tokenizer = Annotated[

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from empirical.cli import options
-from empirical.cli.app import OneLine
+from empirical.core.command_line import OneLine
 from empirical.core.errors import Refused, UserError
 
 if TYPE_CHECKING:

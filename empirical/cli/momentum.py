@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from dualform.extras import require
 from empirical.cli import options
-
-if TYPE_CHECKING:
-    pass
 from empirical.cli.app import Data, Out, Threads, terminal_reporter, writable_folder
 from empirical.cli.report import report
 
@@ -63,6 +61,7 @@ def momentum(
 
     Run again with the same settings, it trains only what the folder does not hold yet.
     """
+    require("report")  # the last step's, said before hours of training
     at = () if etas is None else options.etas(etas)
     reporter = terminal_reporter(threads)
     from empirical.momentum.run import Request, jobs_of, missing, run

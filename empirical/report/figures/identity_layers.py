@@ -1,6 +1,6 @@
 """A document of checks as a figure: lambda, the relaxation and gap/bound, layer by layer.
 
-matplotlib is the extra `figures`. Shades of grey and shapes alone carry the meaning. The same
+matplotlib is the extra `report`. Shades of grey and shapes alone carry the meaning. The same
 document gives the same SVG.
 """
 
@@ -35,8 +35,8 @@ def check_figure(path: Path) -> None:
         )
     if find_spec("matplotlib") is None:
         raise UserError(
-            "expected matplotlib to draw a figure, got none; install it "
-            "(pip install matplotlib), or leave --figure away"
+            "expected matplotlib to draw a figure, got none; run "
+            '`pip install "dualform[report]"`, or leave --figure away'
         )
 
 

@@ -102,5 +102,5 @@ def test_what_cannot_be_drawn_is_one_clear_error(
     with pytest.raises(UserError, match="expected a figure that can be written at .*folder.svg"):
         draw(document(), tmp_path / "folder.svg")
     monkeypatch.setattr(identity_layers, "find_spec", lambda _name: None)
-    with pytest.raises(UserError, match=r"expected matplotlib .*pip install matplotlib"):
+    with pytest.raises(UserError, match=r'expected matplotlib .*pip install "dualform\[report\]"'):
         check_figure(tmp_path / "layers.svg")
