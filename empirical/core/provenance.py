@@ -7,32 +7,10 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    pass
-
 PACKAGES = ("dualform", "numpy", "scipy", "tokenizers", "torch", "transformers")
-
-
-def files_sha256(path: Path) -> str:
-    """SHA-256 of a file, or of every file below a folder with its relative name.
-
-    Raises:
-        FileNotFoundError: when nothing is there.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(path)
-    names = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for p in names:
-        if path.is_dir():
-            digest.update(p.relative_to(path).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(p.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -19,7 +19,6 @@ from empirical.core import random_streams
 from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
 from empirical.core.undefined import Undefined
-from empirical.data.paper_tasks import Source, Task
 from empirical.inference.capture_store import Store, stored_parts
 from empirical.inference.finetune import finetuned
 from empirical.inference.recorder import QueryLog
@@ -41,7 +40,6 @@ from empirical.study.preparation import (
     Prepared,
     StudySettings,
     demonstration_lengths,
-    prepare,
     reading_of,
     title,
 )
@@ -190,18 +188,3 @@ def _kendall(
     return measure_kendall(
         c, f, lengths, random_streams.generator(random_streams.RANK_INTERVALS, ready.seed, 1)
     )
-
-
-def run_task(
-    model: LoadedModel,
-    task: Task,
-    source: Source,
-    settings: StudySettings,
-    reporter: Reporter = SILENT,
-) -> CellResult:
-    """`prepare`, then `run_prepared`.
-
-    Raises:
-        UserError: as those.
-    """
-    return run_prepared(model, prepare(model, task, source, settings), settings, reporter)

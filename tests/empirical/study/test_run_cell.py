@@ -19,7 +19,7 @@ from empirical.models.decoder import LoadedModel, default_dtype_of
 from empirical.study import run_cell
 from empirical.study.preparation import Prepared, StudySettings, prepare
 from empirical.study.rate_selection import select_rate
-from empirical.study.run_cell import Stores, run_prepared, run_task
+from empirical.study.run_cell import Stores, run_prepared
 from tests.support.study import save_data
 from tests.support.tiny_models import tiny
 
@@ -97,7 +97,8 @@ def test_rates_are_checked_before_anything_is_read(rates: tuple[float, ...]) -> 
 def test_a_task_runs_through_all_three_settings_and_repeats(source: FolderSource) -> None:
     model = tiny(torch.float32)
     ready = prepare(model, TASK, source, settings())
-    one, two = run_prepared(model, ready, settings()), run_task(model, TASK, source, settings())
+    again = prepare(model, TASK, source, settings())
+    one, two = (run_prepared(model, x, settings()) for x in (ready, again))
     assert one == two and set(one.metrics) == ALL
     assert len(one.selection) == 2 and one.rate in (0.01, 0.1)
 
