@@ -1,4 +1,4 @@
-"""Where numbers come from: hashes of weights and files, versions, commit."""
+"""Where numbers come from: the hash of the code, versions, commit; and the memory they took."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-
-import torch
+from typing import Final
 
 PACKAGES = ("dualform", "numpy", "scipy", "tokenizers", "torch", "transformers")
+COMPUTING: Final = (
+    "dualform",
+    "empirical/core",
+    "empirical/data",
+    "empirical/models",
+    "empirical/results",
+    "empirical/inference",
+    "empirical/metrics",
+    "empirical/momentum",
+    "empirical/identities",
+    "empirical/calibration",
+    "empirical/training",
+    "empirical/study",
+)  # whose code a record's numbers can depend on
 
 
 def versions() -> dict[str, str]:
@@ -37,20 +50,22 @@ def commit(folder: Path | None = None) -> str | None:
 
 
 def code_sha256() -> str:
-    """SHA-256 over the modules that compute (empirical and dualform), by name.
+    """SHA-256 over the modules that compute (`COMPUTING`), by name.
 
-    What only reads results (the report) is left out.
+    What only reads results, checks the kit or is a command is left out: a comma there makes no
+    finished cell stale.
     """
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
-    computing = [*root.glob("empirical/**/*.py"), *root.glob("dualform/**/*.py")]
-    for path in sorted(p for p in computing if root / "empirical/report" not in p.parents):
+    for path in sorted(p for name in COMPUTING for p in (root / name).glob("**/*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 def peak_memory_gib() -> float:
     """The most memory that this process has held so far, GiB: of the GPU where one is in use."""
+    import torch
+
     if torch.cuda.is_available():
         held = [torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())]
         if any(held):
