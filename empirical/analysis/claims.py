@@ -22,7 +22,6 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "sim_am_softmax_gain": ("sim_am_softmax_after", "sim_am_softmax_before"),
 }
 RECALLS = ("rec2ftp", "rec2ftp_excess")
-ACCURACIES = ("icl_accuracy", "ft_accuracy")
 MOMENTUM = ("plain_attention", "averaged_values", "recency_bias")
 
 

@@ -1,4 +1,4 @@
-"""Where numbers come from: hashes of weights and files, versions, commit."""
+"""Where numbers come from: the hash of the code, versions, commit; and the memory they took."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch
-
-if TYPE_CHECKING:
-    pass
+from typing import Final
 
 PACKAGES = ("dualform", "numpy", "scipy", "tokenizers", "torch", "transformers")
-
-
-def files_sha256(path: Path) -> str:
-    """SHA-256 of a file, or of every file below a folder with its relative name.
-
-    Raises:
-        FileNotFoundError: when nothing is there.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(path)
-    names = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for p in names:
-        if path.is_dir():
-            digest.update(p.relative_to(path).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(p.read_bytes()).digest())
-    return digest.hexdigest()
+COMPUTING: Final = (
+    "dualform",
+    "empirical/core",
+    "empirical/data",
+    "empirical/models",
+    "empirical/results",
+    "empirical/inference",
+    "empirical/metrics",
+    "empirical/momentum",
+    "empirical/identities",
+    "empirical/calibration",
+    "empirical/training",
+    "empirical/study",
+)  # whose code a record's numbers can depend on
 
 
 def versions() -> dict[str, str]:
@@ -59,20 +50,22 @@ def commit(folder: Path | None = None) -> str | None:
 
 
 def code_sha256() -> str:
-    """SHA-256 over the modules that compute (empirical and dualform), by name.
+    """SHA-256 over the modules that compute (`COMPUTING`), by name.
 
-    What only reads results (the report) is left out.
+    What only reads results, checks the kit or is a command is left out: a comma there makes no
+    finished cell stale.
     """
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
-    computing = [*root.glob("empirical/**/*.py"), *root.glob("dualform/**/*.py")]
-    for path in sorted(p for p in computing if root / "empirical/report" not in p.parents):
+    for path in sorted(p for name in COMPUTING for p in (root / name).glob("**/*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 def peak_memory_gib() -> float:
     """The most memory that this process has held so far, GiB: of the GPU where one is in use."""
+    import torch
+
     if torch.cuda.is_available():
         held = [torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())]
         if any(held):

@@ -22,7 +22,6 @@ import numpy as np
 
 HOME = "the a this with about one room table window door house story voice evening".split()
 OUTDOORS = "that from under over after before street river road day morning hand two scene".split()
-FILLERS = (*HOME, *OUTDOORS)
 
 LEXICON: Mapping[str, Sequence[Sequence[str]]] = {
     "sst2": (

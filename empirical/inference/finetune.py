@@ -71,11 +71,6 @@ def trained(model: LoadedModel) -> list[Trained]:
     return found
 
 
-def trained_parameters(model: LoadedModel) -> list[Tensor]:
-    """The parameters that hold them; of a map that makes queries as well, the whole one."""
-    return [t.parameter for t in trained(model)]
-
-
 def loss(model: LoadedModel, tokens: Sequence[int], run: Run | None = None) -> Tensor:
     """Mean NLL of tokens 1.. given their prefixes; log-softmax in float32 or wider."""
     own = Run(model.blocks) if run is None else run

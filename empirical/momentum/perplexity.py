@@ -28,14 +28,3 @@ def losses(model: Any, windows: NDArray[np.int64]) -> tuple[float, ...]:
             each = F.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
             out += each.mean(1).tolist()
     return tuple(out)
-
-
-def unigram_loss(
-    training: NDArray[np.int64], held_out: NDArray[np.int64], vocabulary: int
-) -> float:
-    """Mean loss of held-out tokens under the frequencies of the training tokens (plus one each).
-
-    What a model reaches without any context.
-    """
-    counts = np.bincount(training.ravel(), minlength=vocabulary) + 1.0
-    return float(-np.log(counts / counts.sum())[held_out.ravel()].mean())

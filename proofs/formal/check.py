@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -263,8 +263,3 @@ def _refused(
     offset = len("\n".join(text.split("\n")[: line - 1]).encode()) + 1
     name = _owner(offset, list(texts), starts) or next(iter(texts))
     return name, " ".join(words.split())[:400] or f"coqc ended with {run.returncode}"
-
-
-def lemma_count(verdicts: Iterable[FormalVerdict]) -> int:
-    """How many lemmas the kernel accepted."""
-    return sum(len(v.lemmas) for v in verdicts)

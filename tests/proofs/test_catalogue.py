@@ -23,9 +23,10 @@ from dualform.rounding import (
     check,
     compare,
 )
-from proofs.semantics import kinds, not_bounded_exactly, not_on_integers
+from proofs.semantics import kinds, not_on_integers
 from proofs.statements import STATEMENTS, Side, Statement, UnknownStatement, by_id
 from tests.support.draws import Draw, draws, integers, sizes_of, tensors
+from tests.support.semantics import not_bounded_exactly
 
 pytestmark = pytest.mark.dual_form
 

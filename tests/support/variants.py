@@ -158,10 +158,6 @@ def _scaled(name: str, by: float) -> Callable[[Inputs], Tensor]:
     return lambda given: given[name] * by
 
 
-def _rolled(name: str) -> Callable[[Inputs], Tensor]:
-    return lambda given: given[name].roll(1, 1 if name == "decay" else -1)
-
-
 def _ones(name: str) -> Callable[[Inputs], Tensor]:
     return lambda given: torch.ones_like(given[name])
 

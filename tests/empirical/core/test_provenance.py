@@ -1,6 +1,7 @@
 """Hashes change with what they cover and with nothing else."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from empirical.core import provenance
 from empirical.core.undefined import Undefined
 from empirical.metrics.accumulate import measure
 from empirical.models import digest
+from tests.support.paths import ROOT
 from tests.support.records import Outcome
 from tests.support.tiny_models import tiny
 
@@ -23,16 +25,6 @@ def test_the_hash_of_weights_sees_every_bit_and_the_dtype():
         two.model.layers[1].self_attn.v_proj.bias[0] += 1e-3
     assert digest.weights_sha256(two) != before
     assert digest.weights_sha256(one.to(torch.bfloat16)) != before
-
-
-def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
-    (tmp_path / "a").write_text("x")
-    one = provenance.files_sha256(tmp_path)
-    (tmp_path / "a").rename(tmp_path / "b")
-    assert provenance.files_sha256(tmp_path) != one
-    assert provenance.files_sha256(tmp_path / "b") != provenance.files_sha256(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        provenance.files_sha256(tmp_path / "a")
 
 
 def test_there_is_no_commit_outside_a_checkout(tmp_path):
@@ -60,17 +52,47 @@ def test_an_inert_finetuning_has_undefined_updates_and_no_difference():
         measure(zsl, icl, other, np.random.default_rng(0))
 
 
+NOT_COMPUTING = ("analysis", "report", "verification", "cli")
+
+
+def changes(root: Path, name: str) -> bool:
+    """Whether the hash of the code changes when this file does."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("1\n", encoding="utf-8")
+    before = provenance.code_sha256()
+    path.write_text("2\n", encoding="utf-8")
+    return provenance.code_sha256() != before
+
+
+def test_every_package_either_computes_or_is_named_as_one_that_does_not() -> None:
+    packages = {p.name for p in (ROOT / "empirical").iterdir() if (p / "__init__.py").exists()}
+    computing = {Path(name).name for name in provenance.COMPUTING} - {"dualform"}
+    assert computing | set(NOT_COMPUTING) == packages and not computing & set(NOT_COMPUTING)
+    assert all((ROOT / name).is_dir() for name in provenance.COMPUTING)
+
+
 def test_what_only_reads_results_does_not_count_as_code_that_computes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("empirical/core/provenance.py", "empirical/report/render/page.py", "dualform/ops.py")
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("1\n", encoding="utf-8")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / names[0]))
-    seen = [provenance.code_sha256()]
-    for name in names:
-        (tmp_path / name).write_text("2\n", encoding="utf-8")
-        seen.append(provenance.code_sha256())
-    first, computing, reading, other = seen
-    assert computing != first and reading == computing and other != reading
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "empirical/core/provenance.py"))
+    for package in provenance.COMPUTING:
+        assert changes(tmp_path, f"{package}/deep/down.py"), package
+    for package in NOT_COMPUTING:
+        assert not changes(tmp_path, f"empirical/{package}/deep/down.py"), package
+
+
+def test_the_hash_of_the_code_sees_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "empirical/core/provenance.py"))
+    assert changes(tmp_path, "dualform/ops.py")
+    before = provenance.code_sha256()
+    (tmp_path / "dualform/ops.py").rename(tmp_path / "dualform/other.py")
+    assert provenance.code_sha256() != before
+
+
+def test_where_numbers_come_from_is_asked_without_torch() -> None:
+    code = "import sys; from empirical.core import provenance; provenance.code_sha256(); "
+    code += "provenance.versions(); print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+    assert provenance.peak_memory_gib() > 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from empirical.core.errors import UserError
-from empirical.inference.finetune import DivergedError, finetuned, loss, trained_parameters
+from empirical.inference.finetune import DivergedError, finetuned, loss, trained
 from empirical.models.decoder import wrap
 from tests.support import architectures
 from tests.support.tiny_models import queries, tiny, tokenizer
@@ -37,7 +37,7 @@ def test_only_key_and_value_projections_move() -> None:
 def test_a_step_equals_the_library_optimiser_to_one_rounding() -> None:
     """The twin is torch.optim.SGD; the two subtractions differ by at most one rounding."""
     model, twin = tiny(), tiny()
-    optimiser = torch.optim.SGD(trained_parameters(twin), lr=0.5)
+    optimiser = torch.optim.SGD([t.parameter for t in trained(twin)], lr=0.5)
     first = examples()[:1]
     optimiser.zero_grad()
     loss(twin, first[0]).backward()
@@ -45,7 +45,8 @@ def test_a_step_equals_the_library_optimiser_to_one_rounding() -> None:
     u = torch.finfo(torch.float64).eps
     with finetuned(model, first, 0.5):
         # rate 0.5 scales without rounding, so both round the same subtraction once
-        for a, b in zip(trained_parameters(model), trained_parameters(twin), strict=True):
+        for one, other in zip(trained(model), trained(twin), strict=True):
+            a, b = one.parameter, other.parameter
             assert bool(((a - b).abs() <= u * a.abs()).all())
 
 

@@ -7,7 +7,6 @@ the order of the seed.
 import hashlib
 import os
 import socket
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from empirical.core.errors import UserError
 from empirical.models.digest import weights_sha256 as whole_sha256
 from empirical.momentum import adapt
 from empirical.momentum.corpus import Ids, Windows
-from empirical.momentum.perplexity import losses, unigram_loss
+from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import SCALES, Scale
 from empirical.momentum.train import (
     CHECKPOINTS,
@@ -367,19 +366,6 @@ def test_losses_are_those_of_a_loop_over_tokens_and_the_mode_is_restored(
     model.eval()
     losses(model, windows)
     assert not model.training
-
-
-def test_the_loss_without_context_is_that_of_token_frequencies() -> None:
-    """n float64 terms: each logarithm and the sum err by n + 4 roundings of the largest at most."""
-    rng = np.random.default_rng(2)
-    training, held_out = rng.integers(0, 5, (6, 4)), rng.integers(0, 7, (3, 4))
-    count = Counter(training.ravel().tolist())
-    total = training.size + 7
-    each = [-np.log((count[t] + 1) / total) for t in held_out.ravel().tolist()]
-    slow = sum(each) / len(each)
-    bound = 2.0**-53 * (len(each) + 4) * max(each)
-    assert abs(unigram_loss(training, held_out, 7) - slow) <= bound
-    assert abs(unigram_loss(training, held_out, 8) - slow) > bound
 
 
 @pytest.fixture
