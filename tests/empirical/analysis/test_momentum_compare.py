@@ -14,9 +14,10 @@ from empirical.analysis.momentum import compare as public
 from empirical.analysis.momentum.compare import MEAN, compare
 from empirical.analysis.momentum.control_comparisons import KIND_OF, NO_LEARNING
 from empirical.analysis.momentum.tables import ITSELF, NO_PLAIN
-from empirical.analysis.momentum.task_means import OTHER_SEEDS, STREAM, mean_of_tasks
+from empirical.analysis.momentum.task_means import OTHER_SEEDS, mean_of_tasks
 from empirical.analysis.ratio_estimators import RESAMPLES
 from empirical.core.errors import UserError
+from empirical.core.random_streams import TASK_MEANS
 from empirical.core.undefined import Undefined
 from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Scores
@@ -76,7 +77,7 @@ def slow(table):
 
     drawn = stats.bootstrap(
         (np.arange(n),), statistic, n_resamples=RESAMPLES, vectorized=False, method="percentile",
-        rng=np.random.default_rng((STREAM, n)),
+        rng=np.random.default_rng((TASK_MEANS, n)),
     ).bootstrap_distribution  # fmt: skip
     width = stats.t.ppf((1 + LEVEL) / 2, n - 1) ** 2 * drawn.var() * n / (n - 1)
     if seeds > 1:
