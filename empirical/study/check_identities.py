@@ -66,7 +66,7 @@ def real_training(
 def all_statements(ready: Prepared) -> tuple[str, ...]:
     """The ids that `run_checks` checks, or gives a reason for, in every layer."""
     del ready  # the same for every task
-    return (*chosen(None), *TRAINED)
+    return (*(c.id for c in chosen(None)), *TRAINED)
 
 
 def worst(checks: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
@@ -134,7 +134,7 @@ def run_checks(
             the finetuning diverges.
     """
     check_request(ready, queries, arithmetic)
-    names, shares = chosen(None), list[SoftmaxShare]()
+    comparisons, shares = chosen(None), list[SoftmaxShare]()
     kind = ARITHMETICS[arithmetic]
     title = f"{ready.task.name}: identities on {model.n_layers} layers x {model.n_heads} heads"
     with reporter.stage(title, queries * model.n_layers + 2 * len(trained_on(ready))) as advance:
@@ -145,8 +145,8 @@ def run_checks(
             tokens = [*asked.prompt, *answers(asked, ready.labels)[0]]
             captured = each_layer(model, ready.context, tokens, updates=updates, dtype=kind)
             for layer, at in enumerate(captured):
-                checks += check_layer(at, layer, names)
-                without += not_applicable(at, layer, names)
+                checks += check_layer(at, layer, comparisons)
+                without += not_applicable(at, layer, comparisons)
                 shares += shares_of(at, layer)
                 advance(1)
     found = worst(checks)
