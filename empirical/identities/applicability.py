@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from empirical.identities.comparison import LayerComparison, Need
 
 if TYPE_CHECKING:  # it loads torch, which reasons do not need
     from empirical.identities.layer_capture import LayerCapture
@@ -89,26 +91,6 @@ NOT_APPLICABLE: Mapping[str, str] = {
 }
 
 
-# Statements on keys as a linear map of the states, and what else has their form where it is not.
-_ON_W_K = (
-    "context-split",
-    "context-split-with-biases",
-    "finetuning-dual-by-examples",
-    "finetuned-values-as-attention",
-)
-# The only ones that say nothing about demonstrations, or something about a window without any.
-_WITHOUT_DEMONSTRATIONS = (
-    "finetuning-dual",
-    "finetuning-dual-by-examples",
-    "bias-as-weight",
-    "context-split-window",
-    "block-as-weight-change",
-    "keys-as-they-meet",
-    "softmax-as-run",
-    "mlp-as-run",
-)
-
-
 def _keys(at: LayerCapture) -> tuple[str, str]:
     """What happens to keys after W_K, and which statements have that form."""
     if at.turned is None:
@@ -121,56 +103,76 @@ def _keys(at: LayerCapture) -> tuple[str, str]:
     )
 
 
-def _unless_linear(name: str, at: LayerCapture) -> str | None:
-    """Why a statement on W_K X does not hold of the keys that meet the queries."""
-    if at.met is None or not (name in _ON_W_K or name == "finetuning-dual"):
+def _after_W_K(at: LayerCapture, consequence: str) -> str | None:
+    """What happens to keys after W_K and what follows from it; None where nothing happens."""
+    if at.met is None:
         return None
     what, instead = _keys(at)
-    if name.startswith("context-split"):
-        return f"keys are {what} after W_K; {instead} its place"
-    if name == "finetuned-values-as-attention":
-        return f"keys are {what} after W_K, which its right side applies to the demonstrations"
-    if at.normed is not None:
-        return f"keys are {what} after W_K, so they are not linear in its change"
-    if name == "finetuning-dual-by-examples":
-        return (
-            f"keys are {what} after W_K, and errors of other tokens cannot be; finetuning-dual "
-            "has the form with turned keys"
-        )
-    return None
+    return f"keys are {what} after W_K" + consequence.format(instead=instead)
 
 
-def _part(name: str, at: LayerCapture) -> str | None:
-    """Why a statement on one part of an architecture has nothing to be checked on."""
-    tokens = at.tokens.shape[1]
-    found: dict[str, str | None] = {
-        "context-split-rotary": None if at.turned else "keys are not turned by their positions",
-        "context-split-normalised-keys": (
-            "keys are not normalised" if at.normed is None
-            else at.normed if isinstance(at.normed, str) else None
-        ),
-        "context-split-alibi": "no scores of positions are added" if at.bias is None else None,
-        "context-split-window": (
-            "attention has no window" if at.window is None
-            else None if at.first else f"the window of {at.window} holds all {tokens} tokens"
-        ),
-        "grouped-queries": (
-            "every query head has keys and values of its own"
-            if at.groups == len(at.q) else None
-        ),
-        "heads-through-the-output-projection": "there is one head" if len(at.q) == 1 else None,
-        "block-as-weight-change": at.mlp if isinstance(at.mlp, str) else None,
-        "mlp-as-run": at.mlp if isinstance(at.mlp, str) else None,
-        "softmax-as-run": "the last token sees itself alone" if at.first == tokens - 1 else None,
-    }  # fmt: skip
-    return found.get(name)
+def _no_demonstrations(at: LayerCapture) -> str | None:
+    if at.shown.stop > at.shown.start:
+        return None
+    return f"the window of {at.window} tokens holds no demonstration"
 
 
-def reason_against(name: str, at: LayerCapture) -> str | None:
-    """Why statement `name`, which has a site, does not apply to a captured layer; None: it does."""
-    seen = at.shown.stop - at.shown.start
-    if seen == 0 and name not in _WITHOUT_DEMONSTRATIONS:
-        return f"the window of {at.window} tokens holds no demonstration"
-    if seen == 1 and name == "order-of-demonstrations":
-        return "the last token sees one token of the demonstrations"
-    return _unless_linear(name, at) or _part(name, at)
+def _one_demonstration(at: LayerCapture) -> str | None:
+    one = at.shown.stop - at.shown.start == 1
+    return "the last token sees one token of the demonstrations" if one else None
+
+
+def _no_key_norm(at: LayerCapture) -> str | None:
+    if at.normed is None:
+        return "keys are not normalised"
+    return at.normed if isinstance(at.normed, str) else None
+
+
+def _no_window(at: LayerCapture) -> str | None:
+    if at.window is None:
+        return "attention has no window"
+    return None if at.first else f"the window of {at.window} holds all {at.tokens.shape[1]} tokens"
+
+
+def _unless(has: Callable[[LayerCapture], bool], reason: str) -> Callable[..., str | None]:
+    return lambda at: None if has(at) else reason
+
+
+_LACKS: Mapping[Need, Callable[[LayerCapture], str | None]] = {
+    Need.UPDATE: lambda _at: None,  # not up to the layer: without one, there are no sides
+    Need.DEMONSTRATIONS: _no_demonstrations,
+    Need.TWO_DEMONSTRATIONS: _one_demonstration,
+    Need.PROJECTED_KEYS: lambda at: _after_W_K(at, "; {instead} its place"),
+    Need.PROJECTED_DEMONSTRATIONS: lambda at: _after_W_K(
+        at, ", which its right side applies to the demonstrations"
+    ),
+    Need.KEYS_LINEAR_IN_W_K: lambda at: (
+        None if at.normed is None else _after_W_K(at, ", so they are not linear in its change")
+    ),
+    Need.PROJECTED_EXAMPLES: lambda at: _after_W_K(
+        at,
+        ", and errors of other tokens cannot be; finetuning-dual has the form with turned keys",
+    ),
+    Need.ROTATION: _unless(
+        lambda at: at.turned is not None, "keys are not turned by their positions"
+    ),
+    Need.KEY_NORM: _no_key_norm,
+    Need.POSITION_SCORES: _unless(
+        lambda at: at.bias is not None, "no scores of positions are added"
+    ),
+    Need.WINDOW: _no_window,
+    Need.SHARED_KEYS: _unless(
+        lambda at: at.groups != len(at.q), "every query head has keys and values of its own"
+    ),
+    Need.HEADS: _unless(lambda at: len(at.q) != 1, "there is one head"),
+    Need.MLP: lambda at: at.mlp if isinstance(at.mlp, str) else None,
+    Need.OTHER_TOKENS: _unless(
+        lambda at: at.first != at.tokens.shape[1] - 1, "the last token sees itself alone"
+    ),
+}
+
+
+def reason_against(comparison: LayerComparison, at: LayerCapture) -> str | None:
+    """Why a comparison does not apply to a captured layer; None: it does."""
+    lacks = (_LACKS[need](at) for need in Need if need in comparison.needs)
+    return next((reason for reason in lacks if reason is not None), None)

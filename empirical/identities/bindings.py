@@ -9,12 +9,13 @@ tokens from the last one, n and m count those that it sees, unless a statement i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from empirical.identities.applicability import NOT_APPLICABLE
+from empirical.identities.comparison import Need
 from empirical.identities.layer_capture import (
     Examples,
     LayerCapture,
@@ -23,11 +24,12 @@ from empirical.identities.layer_capture import (
     keys_and_values,
     pairs,
 )
+from empirical.identities.statement_comparison import StatementComparison, Variables
 
 __all__ = [
-    "NEEDS_UPDATE",
     "NOT_APPLICABLE",
     "BINDINGS",
+    "COMPARISONS",
     "TRAINED",
     "Examples",
     "LayerCapture",
@@ -36,8 +38,6 @@ __all__ = [
     "Variables",
     "keys_and_values",
 ]
-
-Variables = Mapping[str, Tensor]
 
 
 def _context_split(at: LayerCapture) -> Variables:
@@ -265,32 +265,65 @@ def _whole_block(at: LayerCapture) -> Variables:
     return at.mlp.variables(at.tokens.dtype)
 
 
-BINDINGS: Mapping[str, Callable[[LayerCapture], Variables]] = {
-    "context-split": _context_split,
-    "linear-attention-dual": _linear_attention,
-    "squared-loss-step-anywhere": _squared_loss_step,
-    "finetuning-dual": _finetuning,
-    "squared-loss-gradient": _regression,
-    "many-steps-squared-loss": _online_regression,
-    "outer-product-sum": _pairs,
-    "linear-loss-step": _pairs,
-    "squared-loss-step-from-zero": _pairs_from_zero,
-    "finetuning-dual-by-examples": _finetuning_by_examples,
-    "order-of-demonstrations": _halves,
-    "context-split-with-biases": _biases,
-    "update-overlap": _overlap,
-    "finetuned-values-as-attention": _value_step,
-    "bias-as-weight": _bias_column,
-    "heads-through-the-output-projection": _heads,
-    "grouped-queries": _group,
-    "context-split-rotary": _turned,
-    "context-split-normalised-keys": _normalised,
-    "context-split-alibi": _position_scores,
-    "context-split-window": _window,
-    "block-as-weight-change": _whole_block,
-}
+def _zero_biases(v: Variables) -> tuple[str | None, ...]:
+    """Where a bias is zero, leaving it out changes nothing."""
+    return tuple(None if bool((b != 0).any()) else "biases are zero or missing" for b in v["b"])
 
-NEEDS_UPDATE = frozenset({"finetuning-dual", "finetuning-dual-by-examples"})
+
+def _binding(
+    statement: str,
+    variables: Callable[[LayerCapture], Variables],
+    *needs: Need,
+    coincides: Callable[[Variables], Sequence[str | None]] | None = None,
+    head_by_head: bool = False,
+) -> StatementComparison:
+    return StatementComparison(
+        id=statement,
+        variables=variables,
+        needs=frozenset(needs),
+        coincides=coincides,
+        head_by_head=head_by_head,
+    )
+
+
+_DEMOS = Need.DEMONSTRATIONS
+
+COMPARISONS: tuple[StatementComparison, ...] = (
+    _binding("context-split", _context_split, _DEMOS, Need.PROJECTED_KEYS),
+    _binding("linear-attention-dual", _linear_attention, _DEMOS),
+    _binding("squared-loss-step-anywhere", _squared_loss_step, _DEMOS),
+    _binding("finetuning-dual", _finetuning, Need.UPDATE, Need.KEYS_LINEAR_IN_W_K),
+    _binding("squared-loss-gradient", _regression, _DEMOS),
+    _binding("many-steps-squared-loss", _online_regression, _DEMOS),
+    _binding("outer-product-sum", _pairs, _DEMOS),
+    _binding("linear-loss-step", _pairs, _DEMOS),
+    _binding("squared-loss-step-from-zero", _pairs_from_zero, _DEMOS),
+    _binding(
+        "finetuning-dual-by-examples",
+        _finetuning_by_examples,
+        Need.UPDATE,
+        Need.KEYS_LINEAR_IN_W_K,
+        Need.PROJECTED_EXAMPLES,
+    ),
+    _binding("order-of-demonstrations", _halves, _DEMOS, Need.TWO_DEMONSTRATIONS),
+    _binding("context-split-with-biases", _biases, _DEMOS, Need.PROJECTED_KEYS),
+    _binding("update-overlap", _overlap, _DEMOS),
+    _binding("finetuned-values-as-attention", _value_step, _DEMOS, Need.PROJECTED_DEMONSTRATIONS),
+    _binding("bias-as-weight", _bias_column, coincides=_zero_biases),
+    _binding("heads-through-the-output-projection", _heads, _DEMOS, Need.HEADS),
+    _binding("grouped-queries", _group, _DEMOS, Need.SHARED_KEYS),
+    _binding("context-split-rotary", _turned, _DEMOS, Need.ROTATION),
+    # Its [n, n] matrices differ by head.
+    _binding(
+        "context-split-normalised-keys", _normalised, _DEMOS, Need.KEY_NORM, head_by_head=True
+    ),
+    _binding("context-split-alibi", _position_scores, _DEMOS, Need.POSITION_SCORES),
+    _binding("context-split-window", _window, Need.WINDOW),
+    _binding("block-as-weight-change", _whole_block, Need.MLP),
+)
+BINDINGS: Mapping[str, Callable[[LayerCapture], Variables]] = {
+    c.id: c.variables for c in COMPARISONS
+}
 
 # Statements about training: they hold for the weights that a real finetuning leaves, which
 # `empirical.identities.trained_weights` watches.

@@ -125,38 +125,36 @@ def run_with_cache(
     return found
 
 
-class _Seen(Exception):
-    """A block has handed over its queries, keys and values."""
-
-
-class _Ask(Run):
-    """A run that keeps what one block hands over and goes no further."""
+class _Handed(Run):
+    """A run that keeps what one block hands to its attention, and computes no attention."""
 
     handed: tuple[Tensor, Tensor, Tensor, float]
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-        scaling: float, bias: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Keep and stop.
-
-        Raises:
-            _Seen: always.
-        """
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Keep the arguments; [B,T,H,h] of zeros, which only the output projection reads."""
         del layer, mask, bias
         self.handed = (query, key, value, scaling)
-        raise _Seen
+        return torch.zeros_like(query).transpose(1, 2)
 
 
 def block_activations(
     model: LoadedModel, blocks: Sequence[Block], reading: TokenBatch, layer: int
 ) -> BlockActivations:
-    """What met in one block of a pass."""
+    """What met in one block of a pass: it alone runs again, with zeros for its attention."""
     block, (args, kwargs) = blocks[layer], reading.calls[layer]
     left: dict[int, Tensor] = {}
     passed: dict[int, tuple[Tensor, Tensor]] = {}
     found = qk_norm.modules(block.attention, block.qk_norm)
-    run = _Ask(blocks)
+    run = _Handed(blocks)
     with ExitStack() as stack:
         for p in (block.query, block.key, block.value):
             hook = _keep_output(left, p.module)
@@ -167,10 +165,7 @@ def block_activations(
         stack.enter_context(evaluating(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(attending(model.model, run))
-        try:
-            block.attention.forward(*args, **kwargs)
-        except _Seen:
-            pass
+        block.attention.forward(*args, **kwargs)
     parts = {
         name: _heads(p, left) for name, p in
         (("query", block.query), ("key", block.key), ("value", block.value))

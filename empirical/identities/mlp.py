@@ -18,7 +18,8 @@ from torch import Tensor
 from dualform.ops import TensorOps, TrackedOps
 from dualform.rounding import Tracked, rounded, unit_roundoff
 from empirical.identities import block_activations
-from empirical.identities.layer_capture import MLPActivations, WholeBlock
+from empirical.identities.comparison import DirectComparison, LayerComparison, Need, Sides
+from empirical.identities.layer_capture import LayerCapture, MLPActivations, WholeBlock
 from empirical.models.architectures import adapter_of, layers_of
 from empirical.models.architectures.adapter import Adapter
 from empirical.models.decoder import LoadedModel
@@ -155,3 +156,36 @@ def _augmented(module: Any) -> Tensor:
     bias = module.bias
     column = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
     return torch.cat([weight, column[:, None]], 1)
+
+
+def _recomputed(at: LayerCapture) -> list[Sides]:
+    """The MLP of the last token, each step against what the step before it left.
+
+    The left sides are the model's own. The near miss is what it makes of the token before.
+
+    Raises:
+        ValueError: where the block has no MLP of the form of block-as-weight-change.
+    """
+    if isinstance(at.mlp, str):
+        raise ValueError(f"expected an MLP of two linear maps, got none: {at.mlp}")
+    own, before = at.mlp.within, at.mlp.before
+    one = own.read.new_ones(1, 1)
+
+    def steps(had: MLPActivations) -> tuple[Tracked, Tracked, Tracked]:
+        assert not isinstance(at.mlp, str)
+        return (
+            Tracked(at.mlp.first) @ Tracked(torch.cat([had.read, one])),
+            activated(Tracked(had.hidden), at.mlp.activation),
+            Tracked(at.mlp.second) @ Tracked(torch.cat([had.active, one])),
+        )
+
+    left = (own.hidden, own.active, own.gave)
+    return [
+        Sides(left=right.elsewhere(theirs), right=right, near=near)
+        for theirs, right, near in zip(left, steps(own), steps(before), strict=True)
+    ]
+
+
+COMPARISONS: tuple[LayerComparison, ...] = (
+    DirectComparison(id="mlp-as-run", needs=frozenset({Need.MLP}), sides=_recomputed),
+)

@@ -1,38 +1,24 @@
 """What the model itself computed, against what statements take a layer to hold.
 
-A statement is about W_K, states, rotations and norms; these checks say that the keys, the softmax
-and the MLP of the running model are made of them, as far as rounding in the model's dtype allows.
+A statement is about W_K, states, rotations and norms; these checks say that the keys and the
+softmax of the running model are made of them, as far as rounding in the model's dtype allows (of
+its MLP: `empirical.identities.mlp`).
 Letters: H query heads, G key-value heads, h head width, T tokens.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dualform.rounding import Tracked, rounded, unit_roundoff
 from empirical.identities import softmax_mixture
-from empirical.identities.layer_capture import LayerCapture, MLPActivations, repeated
-from empirical.identities.mlp import activated
+from empirical.identities.comparison import DirectComparison, LayerComparison, Need, Sides
+from empirical.identities.layer_capture import LayerCapture, repeated
 from empirical.models.architectures.qk_norm import Norm
 
-KEYS = "keys-as-they-meet"
-SOFTMAX = "softmax-as-run"
-MLP = "mlp-as-run"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sides:
-    """Left, right and near miss of one comparison, heads in front."""
-
-    left: Tracked
-    right: Tracked
-    near: Tracked
-
-
-def keys(at: LayerCapture) -> list[Sides]:
+def _keys(at: LayerCapture) -> list[Sides]:
     """Queries, keys and values from the states that entered: projected, normalised, turned.
 
     The left sides are the model's own, each step against what the step before it left. The near
@@ -123,7 +109,7 @@ def _rsqrt(a: Tracked) -> Tracked:
     return rounded(value, moved + 4 * unit_roundoff(value) * value.double().abs())
 
 
-def softmax(at: LayerCapture) -> Sides:
+def _softmax(at: LayerCapture) -> tuple[Sides]:
     """The attention of the last token, from what met, in the form that the block is said to have.
 
     The left side is what the model's own code gave. The near miss forgets the demonstrations, or
@@ -148,32 +134,10 @@ def softmax(at: LayerCapture) -> Sides:
     more_before = torch.softmax(s, -1)[..., :cut].sum(-1, keepdim=True) > 0.5
     near = Tracked(*(torch.where(more_before, y, x) for x, y in
                      ((before.value, after.value), (before.error, after.error))))  # fmt: skip
-    return Sides(left=whole.elsewhere(met.output), right=whole, near=near)
+    return (Sides(left=whole.elsewhere(met.output), right=whole, near=near),)
 
 
-def mlp(at: LayerCapture) -> list[Sides]:
-    """The MLP of the last token, each step against what the step before it left.
-
-    The left sides are the model's own. The near miss is what it makes of the token before.
-
-    Raises:
-        ValueError: where the block has no MLP of the form of block-as-weight-change.
-    """
-    if isinstance(at.mlp, str):
-        raise ValueError(f"expected an MLP of two linear maps, got none: {at.mlp}")
-    own, before = at.mlp.within, at.mlp.before
-    one = own.read.new_ones(1, 1)
-
-    def steps(had: MLPActivations) -> tuple[Tracked, Tracked, Tracked]:
-        assert not isinstance(at.mlp, str)
-        return (
-            Tracked(at.mlp.first) @ Tracked(torch.cat([had.read, one])),
-            activated(Tracked(had.hidden), at.mlp.activation),
-            Tracked(at.mlp.second) @ Tracked(torch.cat([had.active, one])),
-        )
-
-    left = (own.hidden, own.active, own.gave)
-    return [
-        Sides(left=right.elsewhere(theirs), right=right, near=near)
-        for theirs, right, near in zip(left, steps(own), steps(before), strict=True)
-    ]
+COMPARISONS: tuple[LayerComparison, ...] = (
+    DirectComparison(id="keys-as-they-meet", needs=frozenset(), sides=_keys),
+    DirectComparison(id="softmax-as-run", needs=frozenset({Need.OTHER_TOKENS}), sides=_softmax),
+)

@@ -8,25 +8,11 @@ import torch
 from torch import Tensor
 
 from empirical.core.undefined import Undefined
-from empirical.identities import softmax_mixture
 from empirical.identities.capture_layers import each_layer
-from empirical.identities.layer_capture import LayerCapture, keys_and_values
+from empirical.identities.layer_capture import LayerCapture
+from empirical.identities.softmax_mixture import layer_scores
 from empirical.models.decoder import LoadedModel
 from empirical.results.layer_check import SoftmaxShare
-
-
-def scores(at: LayerCapture) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores [H,1,T] as softmax sees them, those without cap and bias, and V [H,h,T].
-
-    Over the tokens that the last one sees, in the capture's dtype.
-    """
-    seen = slice(at.first, at.tokens.shape[1])
-    k, v = keys_and_values(at, seen)
-    bias = None if at.bias is None else at.bias[:, seen]
-    plain = softmax_mixture.scores(at.q, k, at.scaling, None, None)
-    if at.softcap is None and bias is None:
-        return plain, plain, v
-    return softmax_mixture.scores(at.q, k, at.scaling, at.softcap, bias), plain, v
 
 
 def softmax_shares(
@@ -47,7 +33,7 @@ def shares_of(at: LayerCapture, layer: int) -> list[SoftmaxShare]:
 
 
 def _shares(at: LayerCapture, layer: int) -> Iterator[SoftmaxShare]:
-    s, plain, v = (x.double() for x in scores(at))
+    s, plain, v = (x.double() for x in layer_scores(at))
     n = at.shown.stop - at.shown.start
     weights = torch.softmax(s, -1)
     exact = (v @ weights.mT)[..., 0]

@@ -6,11 +6,15 @@ sees: scaling q^T k, through a soft cap, plus scores of positions, of the tokens
 Letters: H heads, h head width, n context tokens, m query tokens.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 
 from dualform.elementary import exp, over
-from dualform.rounding import Tracked, rounded, unit_roundoff
+from dualform.rounding import Tracked, compare, rounded, unit_roundoff
+from empirical.identities.comparison import DirectComparison, LayerComparison, Need, Sides
+from empirical.identities.layer_capture import LayerCapture, keys_and_values
 
 
 def _masses(s: Tensor, top: Tensor) -> Tracked:
@@ -57,6 +61,40 @@ def scores(
     return s if bias is None else s + bias[:, None]
 
 
+def layer_scores(at: LayerCapture) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores [H,1,T] as softmax sees them, those without cap and bias, and V [H,h,T].
+
+    Over the tokens that the last one sees, in the capture's dtype.
+    """
+    seen = slice(at.first, at.tokens.shape[1])
+    k, v = keys_and_values(at, seen)
+    bias = None if at.bias is None else at.bias[:, seen]
+    plain = scores(at.q, k, at.scaling, None, None)
+    if at.softcap is None and bias is None:
+        return plain, plain, v
+    return scores(at.q, k, at.scaling, at.softcap, bias), plain, v
+
+
+def _split(at: LayerCapture) -> tuple[Sides]:
+    """`sides` over the tokens that the last one sees."""
+    s, _, v = layer_scores(at)
+    n = at.shown.stop - at.shown.start
+    left, right, near = sides(s[..., :n], s[..., n:], v[..., :n], v[..., n:])
+    return (Sides(left=left, right=right, near=near, coincides=_unseen(s, n, left, near)),)
+
+
+def _unseen(s: Tensor, n: int, left: Tracked, near: Tracked) -> list[str | None]:
+    """Heads whose near miss is true by a mass on the demonstrations under their rounding."""
+    mass = torch.softmax(s.double(), -1)[:, 0, :n].sum(-1)
+    least = s.shape[-1] * unit_roundoff(s)
+    reason = "softmax gives the demonstrations less than it rounds away"
+    found: list[str | None] = []
+    for head, m in enumerate(mass):
+        pair = (Tracked(x.value[head], x.error[head]) for x in (left, near))
+        found.append(reason if float(m) < least and compare(*pair).worst_ratio <= 1 else None)
+    return found
+
+
 # torch.tanh errs by at most 1 ulp (SLEEF) or 2 ulp (CUDA); an ulp is at most 2u.
 TANH_ULPS = 2
 
@@ -91,3 +129,8 @@ def from_scratch(
     top = s.value.amax(-1, keepdim=True).expand_as(s.value)
     w = exp(s - Tracked(top))
     return v @ over(w, _total(w)).T
+
+
+COMPARISONS: tuple[LayerComparison, ...] = (
+    DirectComparison(id="softmax-split", needs=frozenset({Need.DEMONSTRATIONS}), sides=_split),
+)

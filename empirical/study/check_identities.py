@@ -66,7 +66,7 @@ def real_training(
 def all_statements(prepared: Prepared) -> tuple[str, ...]:
     """The ids that `run_checks` checks, or gives a reason for, in every layer."""
     del prepared  # the same for every task
-    return (*chosen(None), *TRAINED)
+    return (*(c.id for c in chosen(None)), *TRAINED)
 
 
 def worst(checks: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
@@ -133,7 +133,7 @@ def run_checks(
             the finetuning diverges.
     """
     check_request(prepared, queries, arithmetic)
-    names, shares = chosen(None), list[SoftmaxShare]()
+    comparisons, shares = chosen(None), list[SoftmaxShare]()
     kind, steps = ARITHMETICS[arithmetic], len(trained_on(prepared))
     title = f"{prepared.task.name}: identities on {model.n_layers} layers x {model.n_heads} heads"
     with reporter.stage(title, queries * model.n_layers + 2 * steps) as advance:
@@ -143,8 +143,8 @@ def run_checks(
         for tokens in _asked(prepared, queries):
             captured = each_layer(model, prepared.context, tokens, updates=updates, dtype=kind)
             for layer, at in enumerate(captured):
-                checks += check_layer(at, layer, names)
-                without += not_applicable(at, layer, names)
+                checks += check_layer(at, layer, comparisons)
+                without += not_applicable(at, layer, comparisons)
                 shares += shares_of(at, layer)
                 advance(1)
     worst_of_all = worst(checks)

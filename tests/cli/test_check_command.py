@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from empirical.identities import check_layers as identities
 from empirical.identities.applicability import NOT_APPLICABLE
 from empirical.identities.bindings import BINDINGS, TRAINED
 from empirical.identities.check_layers import BESIDE
+from empirical.identities.statement_comparison import StatementComparison
 from empirical.results import identity_checks
 from empirical.study import check_identities as checking
 from proofs.statements import STATEMENTS
@@ -111,15 +111,15 @@ def test_a_refusal_ends_with_status_one_and_is_written_down(
 def test_a_planted_error_in_one_head_is_refused_by_name(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = identities._sides
+    honest = StatementComparison.sides
 
-    def planted(at, name):
-        left, right, near = honest(at, name)
-        if name == "context-split":
-            right.value[1] *= 1 + 1e-9
-        return left, right, near
+    def planted(self, at):
+        (sides,) = honest(self, at)
+        if self.id == "context-split":
+            sides.right.value[1] *= 1 + 1e-9
+        return (sides,)
 
-    monkeypatch.setattr(identities, "_sides", planted)
+    monkeypatch.setattr(StatementComparison, "sides", planted)
     line = error_line(run(model, data, tmp_path), 1)
     assert line.startswith(
         "refused: expected gap/bound of at most 1 at context-split, layer 0, head 1, got "

@@ -23,7 +23,7 @@ from empirical.core.undefined import Undefined
 from empirical.data.prompts import Query, answers
 from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, keys_and_values, repeated
-from empirical.identities.softmax_metrics import scores
+from empirical.identities.softmax_mixture import layer_scores
 from empirical.inference.finetune import DivergedError, finetuned
 from empirical.inference.settings import training_examples
 from empirical.metrics.delta_w import DRAWS, Head, Moved, Tokens, measured, rotations
@@ -228,7 +228,7 @@ def weights(model: LoadedModel, context: Sequence[int], ids: Sequence[int]) -> A
     """Softmax weights of the last token over all tokens, zero outside its window: [L,H,T]."""
     found = []
     for at in each_layer(model, context, ids, dtype=torch.float64):
-        seen = torch.softmax(scores(at)[0], -1)[:, 0]
+        seen = torch.softmax(layer_scores(at)[0], -1)[:, 0]
         found.append(_numpy(torch.nn.functional.pad(seen, (at.first, 0))))
     return np.stack(found)
 

@@ -19,8 +19,9 @@ from empirical.identities import check_layers as identities
 from empirical.identities import mlp as whole_block
 from empirical.identities import softmax_metrics as softmax_shares
 from empirical.identities.applicability import reason_against
-from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, TRAINED
-from empirical.identities.check_layers import BESIDE, check_layers
+from empirical.identities.bindings import BINDINGS, TRAINED
+from empirical.identities.check_layers import BESIDE, check_layers, chosen
+from empirical.identities.comparison import Need
 from empirical.identities.mlp import Mlps
 from empirical.models.architectures import KNOWN, Block, blocks_of, qk_norm
 from empirical.models.decoder import LoadedModel, wrap
@@ -88,6 +89,7 @@ HAS = {
     "linear": {"context-split", "context-split-with-biases", "finetuning-dual-by-examples",
                "finetuned-values-as-attention"},
 }  # fmt: skip
+NEED_UPDATE = {c.id for c in chosen(None) if Need.UPDATE in c.needs}
 SOMEWHERE = set().union(*HAS.values()) | {"finetuning-dual"}
 
 
@@ -120,6 +122,11 @@ def ids(name: str, query: int = 6) -> tuple[list[int], list[int]]:
     g = torch.Generator().manual_seed(2)
     drawn = torch.randint(3, 640, (60 + query,), generator=g).tolist()
     return [1, *drawn[:60]], drawn[60:]
+
+
+def why_not(name: str, at: layer_capture.LayerCapture) -> str | None:
+    (comparison,) = chosen([name])
+    return reason_against(comparison, at)
 
 
 def checked(found: Checks) -> set[str]:
@@ -380,24 +387,22 @@ def test_bounds_of_single_functions_hold_and_are_near(
 @pytest.mark.parametrize("name", ["mistral", "gpt_neo"])
 def test_a_window_without_demonstrations_says_so_and_the_rest_still_holds(name: str) -> None:
     context, query = ids(name, query=45)
-    every = [*BINDINGS, *BESIDE]
     found = layers.capture_layers(tiny(name), context, query, dtype=torch.float64)
     at = found[1]
     assert at.first > at.context and at.X_demo.shape[1] == 0 and at.X.shape[1] == 40
-    reasons = {n: reason_against(n, at) for n in every if n not in ("finetuning-dual",)}
+    reasons = {c.id: reason_against(c, at) for c in chosen(None)}
     assert reasons["softmax-split"] == "the window of 40 tokens holds no demonstration"
     assert reasons["linear-attention-dual"] == reasons["softmax-split"]
-    here = [n for n in every if reason_against(n, at) is None and n != "finetuning-dual"]
-    here = [n for n in here if n != "finetuning-dual-by-examples"]
+    here = [n for n, reason in reasons.items() if reason is None and n not in NEED_UPDATE]
     assert {"context-split-window", "softmax-as-run", "bias-as-weight"} <= set(here)
-    require(identities.check_layer(at, 1, here))
+    require(identities.check_layer(at, 1, chosen(here)))
     assert {s.demonstrations for s in softmax_shares.shares_of(at, 1)} == {0.0}
 
 
 def test_a_window_over_everything_is_no_window() -> None:
     context, query = ids("mistral")
     at = layers.capture_layers(tiny("mistral"), context[:20], query)[0]
-    reason = reason_against("context-split-window", at)
+    reason = why_not("context-split-window", at)
     assert reason == "the window of 40 holds all 26 tokens"
 
 
@@ -426,7 +431,7 @@ def holds_its_keys(name: str, at: layer_capture.LayerCapture) -> None:
             assert near(made, normed[..., part]) and near(v["q"], met.normed_q[..., -1:])
         if name == "context-split-alibi":
             s = v[f"K{end}"].mT @ v["q"] + v[f"b{end}"]
-            assert near(s.mT, softmax_shares.scores(at)[0][..., part])
+            assert near(s.mT, softmax_mixture.layer_scores(at)[0][..., part])
             assert bool((v["b"][1:] != v["b"][:1]).any())  # each head its own slope
     if name == "context-split-window":
         assert v["w"].shape[0] == 6 and v["w_demo"].shape[0] == 61 and bool(v["w"].all())
@@ -443,8 +448,8 @@ def holds_its_keys(name: str, at: layer_capture.LayerCapture) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variables_of_parts_are_what_the_layer_holds(name: str) -> None:
     for at in layers.capture_layers(tiny(name), *ids(name)):
-        for part in (set().union(*HAS.values()) & set(BINDINGS)) - NEEDS_UPDATE:
-            if reason_against(part, at) is None:
+        for part in (set().union(*HAS.values()) & set(BINDINGS)) - NEED_UPDATE:
+            if why_not(part, at) is None:
                 holds_its_keys(part, at)
         v = BINDINGS["heads-through-the-output-projection"](at)
         assert torch.equal(v["O_2"], v["O_1"].roll(-1, 0)) and not torch.equal(v["O_2"], v["O_1"])
@@ -463,7 +468,9 @@ def test_the_finetuning_dual_with_turned_keys_is_that_of_moved_weights(name: str
     context, query = ids(name)
     updates = layers.gradient_step(wide, context, 0.1)
     at = layers.capture_layers(wide, context, query, updates=updates)[0]
-    left, _, near = identities._sides(at, "finetuning-dual")
+    (dual,) = chosen(["finetuning-dual"])
+    (sides,) = dual.sides(at)
+    left, near = sides.left, sides.near
     block = wide.blocks[0]
     with torch.no_grad():
         for p, move in ((block.key, updates[0].key), (block.value, updates[0].value)):
@@ -483,7 +490,7 @@ def test_the_finetuning_dual_with_turned_keys_is_that_of_moved_weights(name: str
 
 def test_a_layer_norm_with_a_bias_is_no_division_alone() -> None:
     at = layers.capture_layers(tiny("phi:norms"), *ids("phi:norms"))[0]
-    reason = reason_against("context-split-normalised-keys", at)
+    reason = why_not("context-split-normalised-keys", at)
     assert reason is not None and "adds a bias" in reason
     plain = dataclasses.replace(tiny("phi:norms"), model=copy.deepcopy(tiny("phi:norms").model))
     for block in plain.blocks:
@@ -494,14 +501,14 @@ def test_a_layer_norm_with_a_bias_is_no_division_alone() -> None:
 
 def test_a_context_of_one_token_has_no_block_without_it() -> None:
     (at, _) = layers.capture_layers(tiny("gpt2"), [1], ids("gpt2")[1])
-    reason = reason_against("block-as-weight-change", at)
+    reason = why_not("block-as-weight-change", at)
     assert reason is not None and "the context is one token" in reason
 
 
 def test_an_activation_without_a_bound_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole_block, "_KNOWN", frozenset())
     at = layers.capture_layers(tiny("gpt2"), *ids("gpt2"))[0]
-    reason = reason_against("block-as-weight-change", at)
+    reason = why_not("block-as-weight-change", at)
     assert reason == "the rounding of its activation (NewGELUActivation) has no bound here"
 
 

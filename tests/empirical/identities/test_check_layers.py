@@ -9,13 +9,14 @@ from dualform.elementary import exp, over
 from dualform.ops import TensorOps
 from dualform.rounding import UNIT_ROUNDOFF, BoundViolation, Tracked, check, compare
 from empirical.core.errors import UserError
+from empirical.identities import applicability, softmax_mixture
 from empirical.identities import capture_layers as layers
 from empirical.identities import check_layers as identities
 from empirical.identities import softmax_metrics as softmax_shares
-from empirical.identities import softmax_mixture
 from empirical.identities.applicability import NOT_APPLICABLE, reason_against
-from empirical.identities.bindings import BINDINGS, NEEDS_UPDATE, TRAINED
-from empirical.identities.check_layers import check_layers
+from empirical.identities.bindings import BINDINGS, COMPARISONS, TRAINED
+from empirical.identities.check_layers import check_layers, chosen
+from empirical.identities.comparison import Need
 from empirical.identities.trained_weights import train
 from empirical.models.loading import default_dtype_of
 from empirical.results.layer_check import CheckRefused, require
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.dual_form
 
 torch.set_num_threads(1)
 EVERY = [*BINDINGS, *identities.BESIDE]
+NEED_UPDATE = {c.id for c in chosen(None) if Need.UPDATE in c.needs}
 # What decoders built like XGLM do not have; test_any_model.py has those that do.
 NOT_HERE = (
     "grouped-queries",
@@ -56,13 +58,19 @@ def hooks(model):
 def test_every_statement_has_a_site_or_a_reason_and_none_is_left_over():
     known = {s.id for s in STATEMENTS}
     assert sorted([*BINDINGS, *NOT_APPLICABLE, *TRAINED]) == sorted(known)
-    assert all(NOT_APPLICABLE.values()) and set(BINDINGS) >= NEEDS_UPDATE
+    assert all(NOT_APPLICABLE.values()) and set(BINDINGS) >= NEED_UPDATE
+
+
+def test_every_need_can_be_judged_and_some_comparison_has_it():
+    every = chosen(None)
+    assert set(applicability._LACKS) == set().union(*(c.needs for c in every)) == set(Need)
+    assert len({c.id for c in every}) == len(every) == len(EVERY)
 
 
 def test_every_site_supplies_the_variables_of_its_statement(loaded, ids):
     updates = layers.gradient_step(loaded, ids[0])
     for at in layers.capture_layers(loaded, *ids, updates=updates):
-        here = {name: site for name, site in BINDINGS.items() if reason_against(name, at) is None}
+        here = {c.id: c.variables for c in COMPARISONS if reason_against(c, at) is None}
         assert set(BINDINGS) - set(here) == set(BINDINGS) & set(NOT_HERE)
         for name, site in here.items():
             sizes = {"1": 1}
@@ -97,7 +105,7 @@ def test_a_real_finetuning_update_has_the_finetuning_dual(loaded, ids):
     shown = [(loaded.encoder.bos, *q.prompt, 70) for q in queries(4)]
     updates = train(loaded, shown, 0.05).updates()
     assert all(bool((u.value != 0).any() and (u.key != 0).any()) for u in updates)
-    require(check_layers(loaded, *ids, statements=sorted(NEEDS_UPDATE), updates=updates))
+    require(check_layers(loaded, *ids, statements=sorted(NEED_UPDATE), updates=updates))
 
 
 def test_left_sides_are_computed_by_autograd_so_a_wrong_gradient_of_it_is_seen(
@@ -171,7 +179,9 @@ def test_softmax_split_agrees_with_the_output_of_the_model(loaded, ids):
     ours = over(Tracked(p.value) @ tokens @ masses.T, softmax_mixture._total(masses))
     theirs = seen[0].detach().reshape(ours.value.shape)
     check(ours.elsewhere(theirs), ours)
-    _, mixture, near = identities._softmax_sides(at)
+    (split,) = chosen(["softmax-split"])
+    (sides,) = split.sides(at)
+    mixture, near = sides.right, sides.near
     assert at.scaling == block.scaling
     check(ours.elsewhere(theirs), Tracked(mixture.value, mixture.error + ours.error))
     with pytest.raises(BoundViolation):
