@@ -22,9 +22,20 @@ class GradientDisagreement(AssertionError):
 
 # What SymPy's matrix algebra does not open: its "no" about a tree with these says nothing.
 OPAQUE = frozenset(
-    {"identity", "ones", "vcat", "diag", "times", "khatri_rao", "causal", "exp", "activation",
-     "inverse", "trace"}
-)  # fmt: skip
+    {
+        "identity",
+        "ones",
+        "vcat",
+        "diag",
+        "times",
+        "khatri_rao",
+        "causal",
+        "exp",
+        "activation",
+        "inverse",
+        "trace",
+    }
+)
 DIAGONAL = "diagonal of "
 
 

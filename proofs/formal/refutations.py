@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from proofs.evaluate import LARGEST, NotEvaluated, Point, Rows
 from proofs.formal.coq import (
+    Lemmas,
     NotFormal,
     Printer,
     carried_out,
@@ -22,7 +23,6 @@ from proofs.formal.coq import (
     parts,
     symbols,
 )
-from proofs.formal.lemmas import Lemmas
 from proofs.statements import Side, Statement
 from proofs.terms import Dim, Term, TermOps, components, contains
 from proofs.terms import variables as variables_of

@@ -16,9 +16,9 @@ from proofs.formal.check import (
     formal_check,
     lemma_count,
 )
-from proofs.formal.coq import NotFormal, Printer, identifier
+from proofs.formal.coq import Lemmas, NotFormal, Printer, identifier
 from proofs.formal.expansion import pieces
-from proofs.formal.lemmas import Lemmas, lemmas
+from proofs.formal.lemmas import lemmas
 from proofs.formal.refutations import refutation
 from proofs.statements import STATEMENTS, Statement, by_id
 from proofs.terms import Term, TermOps, dim, symbol, variables
