@@ -63,15 +63,29 @@ def check(
     from empirical.study.reproduce import Request, check_task, open_study
 
     request = Request(
-        command="check", model=model, tokenizer=tokenizer, data=data, tasks=(task,), seeds=(seed,),
-        k=k, limit=limit, rates=(rate,), published_draw=by_list,
-    )  # fmt: skip
+        command="check",
+        model=model,
+        tokenizer=tokenizer,
+        data=data,
+        tasks=(task,),
+        seeds=(seed,),
+        k=k,
+        limit=limit,
+        rates=(rate,),
+        published_draw=by_list,
+    )
     study = open_study(request, reporter)
     check_request(study.tasks[0], queries, dtype)
     value = check_task(
-        study, study.tasks[0], writable_folder(out), rate=rate, queries=queries,
-        arithmetic=dtype, again=True, reporter=reporter,
-    )  # fmt: skip
+        study,
+        study.tasks[0],
+        writable_folder(out),
+        rate=rate,
+        queries=queries,
+        arithmetic=dtype,
+        again=True,
+        reporter=reporter,
+    )
     reporter.console.print(layers_table(value))
     lines = [*NOTES, *reasons(value)]
     if figure is not None:
@@ -166,12 +180,24 @@ def reproduce(
     from empirical.study.reproduce import Request, check_all, open_study, run_cells
 
     request = Request(
-        command="reproduce", model=model, tokenizer=tokenizer, data=data,
-        tasks=tuple(tasks or ()), protocol=protocol, seeds=options.each_once(seeds),
-        k=k, limit=limit, rates=grid, published_draw=by_list, position=where,
-        keep_captures=keep_captures, device=options.device(device), checks=checks,
-        shard=options.shard(shard), controls=controls,
-    )  # fmt: skip
+        command="reproduce",
+        model=model,
+        tokenizer=tokenizer,
+        data=data,
+        tasks=tuple(tasks or ()),
+        protocol=protocol,
+        seeds=options.each_once(seeds),
+        k=k,
+        limit=limit,
+        rates=grid,
+        published_draw=by_list,
+        position=where,
+        keep_captures=keep_captures,
+        device=options.device(device),
+        checks=checks,
+        shard=options.shard(shard),
+        controls=controls,
+    )
     study = open_study(request, reporter)
     folder = writable_folder(out)
     if checks:

@@ -71,8 +71,13 @@ def planted(*names: str, text: str) -> Lemmas:
 def test_what_is_wrong_is_refused_by_itself(tmp_path: Path) -> None:
     """Near misses as lemmas, an axiom, an admitted lemma, a lemma that is missing."""
     texts = {"good": planted("good", text="Lemma good : true. Proof. by []. Qed.")}
-    near = ["linear-attention-dual", "squared-loss-gradient", "outer-product-sum", "causal-chunks",
-            "weights-split"]  # fmt: skip
+    near = [
+        "linear-attention-dual",
+        "squared-loss-gradient",
+        "outer-product-sum",
+        "causal-chunks",
+        "weights-split",
+    ]
     for name in near:
         statement = by_id(name)
         texts[name] = lemmas(statement, DERIVATIONS[name], statement.near_miss)
@@ -80,7 +85,7 @@ def test_what_is_wrong_is_refused_by_itself(tmp_path: Path) -> None:
     texts["axiom"] = planted(
         "used",
         text="Axiom false_one : 0 = 1 :> int.\nLemma used : 0 = 1 :> int. exact: false_one. Qed.",
-    )  # fmt: skip
+    )
     texts["absent"] = planted("nowhere", text="")
     texts["last"] = planted("last_one", text="Lemma last_one : true. Proof. by []. Qed.")
     outcomes = check_lemmas(texts, tmp_path)
@@ -143,8 +148,10 @@ def test_a_printed_lemma_reads_as_the_statement() -> None:
 
 def test_names_that_coq_or_the_package_uses_are_changed() -> None:
     assert [identifier(n) for n in ("W", "exp", ".S", "at")] == ["W", "exp_", "S'", "at_"]
-    statement = dataclasses.replace(by_id("linear-attention-dual"), variables={
-        "W": ("o", "i"), "E": ("o", "q"), "X": ("i", "q"), "q": ("i", "1")})  # fmt: skip
+    statement = dataclasses.replace(
+        by_id("linear-attention-dual"),
+        variables={"W": ("o", "i"), "E": ("o", "q"), "X": ("i", "q"), "q": ("i", "1")},
+    )
     assert "(o i q' : nat)" in lemmas(statement).text
 
 
