@@ -157,6 +157,9 @@ def _gradient(term: Term) -> Any:
     """SymPy's derivative of a gradient node at its point, guarded by the adjoint rules.
 
     Every part of a sum is guarded by itself.
+
+    Raises:
+        GradientDisagreement: where SymPy's derivative is another one.
     """
     bound, body, at = term.args
     for part in _parts(body):

@@ -15,6 +15,7 @@ LOSSES = (
 
 
 def ring(terms: Iterable[Term]) -> str:
+    """The type of the entries' ring, with inverses where a tree has one."""
     inverse = any(contains(t, lambda a: a.kind == "inverse") for t in terms)
     return "comUnitRingType" if inverse else "comRingType"
 

@@ -78,7 +78,11 @@ class Recurrence:
     def section(
         self, derivation: Induction, left: Term, right: Term
     ) -> tuple[str, tuple[str, ...]]:
-        """The recurrences, their invariants by induction, and the statement."""
+        """The recurrences, their invariants by induction, and the statement.
+
+        Raises:
+            NotFormal: for an inverse, or an invariant of a state that no side has.
+        """
         for side in (left, right):
             if parts(side, "inverse"):
                 raise NotFormal("an inverse inside a recurrence")
@@ -122,7 +126,11 @@ class Recurrence:
         return f"Proof. {opened} rewrite {rewrites}; finite_algebra. Qed."
 
     def _invariants(self, derivation: Induction) -> list[tuple[Term, Term]]:
-        """Every state with an invariant, and its closed form in the final states."""
+        """Every state with an invariant, and its closed form in the final states.
+
+        Raises:
+            NotFormal: for an invariant of a state that no side has.
+        """
         v = variables_of(self.statement)
         final: dict[str, Term] = {}
         for fold in self.folds:

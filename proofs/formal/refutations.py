@@ -88,7 +88,11 @@ def refutation(statement: Statement, right: Side) -> Lemmas:
 
 
 def _found(statement: Statement, left: Term, right: Term) -> Point:
-    """A point at which the sides differ, the smallest of some; a witness where there is one."""
+    """A point at which the sides differ, the smallest of some; a witness where there is one.
+
+    Raises:
+        NotFormal: where the sides are equal at all of them.
+    """
     if statement.witness is not None:
         return _witness(statement)
     generator = random.Random(0)

@@ -145,7 +145,11 @@ class TermOps:
         return Term("output_gradient", (outputs, targets), outputs.shape)
 
     def grad(self, f: Callable[[Term], Term], at: Term) -> Term:
-        """The gradient of f, kept as such."""
+        """The gradient of f, kept as such.
+
+        Raises:
+            ShapeError: for a function whose value is no scalar, or that takes a gradient itself.
+        """
         bound = internal("U", *at.shape)
         body = f(bound)
         if not body.is_scalar:

@@ -17,6 +17,11 @@ def grows(start: Term) -> bool:
 def recurrence(
     step: Step, start: States, columns: tuple[Term, ...], width: Dim
 ) -> Mapping[str, Term]:
+    """The last values of all states of a recurrence over `columns`, in blocks of `width` columns.
+
+    Raises:
+        ShapeError: for columns, names or steps that do not fit, or a recurrence inside the step.
+    """
     n = columns[0].shape[1]
     for c in columns:
         fit(c.shape[1] == n and c.kind in ("symbol", "hcat"), "a recurrence", columns[0], c)

@@ -53,11 +53,17 @@ def dim(name: str) -> Dim:
 
 
 def shape_words(shape: Shape) -> str:
+    """Rows x columns, as an error prints them."""
     rows, columns = ("+".join(d) or "0" for d in shape)
     return f"{rows} x {columns}"
 
 
 def fit(ok: bool, what: str, a: Term, b: Term) -> None:
+    """Refuse shapes that do not fit.
+
+    Raises:
+        ShapeError: with both shapes, unless `ok`.
+    """
     if not ok:
         raise ShapeError(
             f"expected shapes that fit in {what}, got {shape_words(a.shape)} and "
@@ -81,7 +87,11 @@ class Term:
 
     @property
     def T(self) -> Term:
-        """The transpose."""
+        """The transpose.
+
+        Raises:
+            ShapeError: for a scalar.
+        """
         if self.is_scalar:
             raise ShapeError("expected a matrix to transpose, got a scalar")
         return Term("transpose", (self,), (self.shape[1], self.shape[0]))
