@@ -250,8 +250,8 @@ def _against(group: Sequence[Comparison], mean: Estimate, p: Number, claim: Clai
         difference=mean,
         dose=dose,
         p_adjusted=p,
-        above=low > 0,
-        enough=enough,  # type: ignore[operator] # known
+        above=low > 0,  # type: ignore[operator] # known
+        enough=enough,
         below=high < 0 and not isinstance(p, Undefined) and p <= ERROR,  # type: ignore[operator] # known
     )
 

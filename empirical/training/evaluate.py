@@ -112,7 +112,7 @@ def evaluate_task(
         classes=len(task.labels),
         k=k,
         assignments=tuple(each),
-        zero_shot=found["zsl"],
+        zero_shot=found["zsl"],  # type: ignore[arg-type] # checked above
         in_context=found["icl"],  # type: ignore[arg-type] # checked above
     )
 
