@@ -10,7 +10,7 @@ EXP_ULPS = 2
 
 
 def exp(a: Tracked) -> Tracked:
-    """exp, entry by entry: the input's error e scales the result by at most exp(e).
+    """The exponential, entry by entry: an input's error e scales the result by at most exp e.
 
     Raises:
         UnboundedArithmetic: see `dualform.rounding.unit_roundoff`.

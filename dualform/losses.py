@@ -30,6 +30,6 @@ def linear(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def output_gradient(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The gradient of the loss in its outputs [..., o, n], by autograd."""
+    """The gradient [..., o, n] of the loss in its outputs [..., o, n], by autograd."""
     made: Tensor = torch.func.grad(lambda y: loss(y, targets))(outputs)
     return made

@@ -24,7 +24,7 @@ def momentum_sum(v: Tensor, eta: Rate, *, same: Tensor | None = None, chunk: int
     eta: a number, or a tensor that broadcasts against v without its last two axes, [H] for heads
     [B, H, T, d]. `same` [B, T]: numbers of the sequences that stand one after the other in a row
     of v [B, H, T, d]; no sum crosses from one to the next. bfloat16 and float16 are summed in
-    float32 and rounded once.
+    float32 and rounded once. Source: Dai et al. 2212.10559, equation 14.
 
     Raises:
         ValueError: for fewer than two axes, a chunk below 1, or `same` of another shape.
@@ -33,7 +33,11 @@ def momentum_sum(v: Tensor, eta: Rate, *, same: Tensor | None = None, chunk: int
 
 
 def averaged(v: Tensor, eta: Rate, *, same: Tensor | None = None, chunk: int = CHUNK) -> Tensor:
-    """w_t = sum over i <= t of eta^(t-i) v_i; everything else as in `momentum_sum`."""
+    """w_t = sum over i <= t of eta^(t-i) v_i; everything else as in `momentum_sum`.
+
+    Raises:
+        ValueError: see `momentum_sum`.
+    """
     return _scan(v, eta, same, chunk, inclusive=True)
 
 

@@ -1,4 +1,4 @@
-"""pytest --dual-form-target package.module:function --dual-form-variant delta_rule
+"""`pytest --dual-form-target package.module:function --dual-form-variant delta_rule`.
 
 Runs the checks of that function, and no other test. Without the option nothing heavy is imported.
 """

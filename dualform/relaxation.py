@@ -42,8 +42,10 @@ def _spread(a: Tensor) -> Tensor:
 
 
 def relaxation(V: Tensor, s: Tensor) -> BoundedRelaxation:
-    """Softmax attention to values V [..., o, n] with scores s [..., 1, n], n at least 1, and its
-    relaxation mean + (1/n) sum (v - mean) s, both [..., o, 1], with the bound
+    """Softmax attention beside its relaxation, with the bound on their difference.
+
+    Attention to values V [..., o, n] with scores s [..., 1, n], n at least 1, and its relaxation
+    mean + (1/n) sum (v - mean) s, both [..., o, 1]; the bound is
     (max v - min v)(max s - min s)^2 / 8 for every channel.
 
     Raises:
@@ -98,6 +100,9 @@ def positive_features(x: Tensor, directions: Tensor) -> Tensor:
 
 def noise_floor(rho_a: float, rho_b: float) -> float:
     """The similarity SimAOU of two unrelated updates with squared norms rho relative to the output.
+
+    A cosine; what each was added to has norm one. Source: the metric SimAOU of Dai et al.
+    2212.10559, section 4, for updates orthogonal to all else (statement noise-floor).
 
     Raises:
         ValueError: for a squared norm that is not positive.

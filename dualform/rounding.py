@@ -168,7 +168,7 @@ class Comparison:
 
 
 def compare(left: Tracked, right: Tracked) -> Comparison:
-    """Both sides, entry by entry.
+    """Both sides [..., r, c], entry by entry.
 
     Raises:
         ValueError: unless both values and both errors have one shape.
@@ -189,6 +189,7 @@ def check(left: Tracked, right: Tracked) -> Comparison:
     """As `compare`, refusing.
 
     Raises:
+        ValueError: see `compare`.
         NonFinite: a value or bound is not finite.
         BoundViolation: a gap is over its bound.
     """

@@ -30,7 +30,11 @@ def _mentions(term: Term, bound: Term) -> bool:
 
 
 def _scalar(body: Term, bound: Term) -> list[Term]:
-    """Contributions to the gradient of a scalar."""
+    """Contributions to the gradient of a scalar.
+
+    Raises:
+        ShapeError: for targets that depend on the weights, or a scalar of another kind.
+    """
     if not _mentions(body, bound):
         return []
     if body.kind == "sum":
@@ -55,7 +59,11 @@ def _scalar(body: Term, bound: Term) -> list[Term]:
 
 
 def _matrix(a: Term, cotangent: Term, bound: Term) -> list[Term]:
-    """Contributions to the gradient of <C, A> with C held fixed."""
+    """Contributions to the gradient of <C, A> with C held fixed.
+
+    Raises:
+        ShapeError: for a matrix of a kind that no adjoint rule is known for.
+    """
     if not _mentions(a, bound):
         return []
     if a == bound:

@@ -67,11 +67,12 @@ def remainder_integral(constant: Any) -> bool:
 
 def _remainder_is_sharp() -> bool:
     """(e^s - sum to p)/(s^(p+1)/(p+1)!) tends to 1 at 0, for the first eight p."""
-    return all(
-        sp.limit((sp.exp(_s) - sum(_s**j / sp.factorial(j) for j in range(p + 1)))
-                 * sp.factorial(p + 1) / _s ** (p + 1), _s, 0) == 1
-        for p in range(8)
-    )  # fmt: skip
+
+    def ratio(p: int) -> Any:
+        remainder = sp.exp(_s) - sum(_s**j / sp.factorial(j) for j in range(p + 1))
+        return remainder * sp.factorial(p + 1) / _s ** (p + 1)
+
+    return all(sp.limit(ratio(p), _s, 0) == 1 for p in range(8))
 
 
 def taylor(value: Any) -> tuple[Lemma, ...]:
@@ -280,10 +281,17 @@ def floor_formula(power: Any) -> bool:
     return vanishes(cosine_squared - (x**power / 2) ** 2)
 
 
+# A state and its two updates, on seven channels.
+_WITNESS = (
+    [1, 0, 0, 0, 0, 0, 0],
+    [0, 1, 1, 1, 0, 0, 0],
+    [0, 0, 0, 0, 1, 1, 1],
+)
+
+
 def witness_cosine() -> Any:
     """The similarity at the witness of the false claim, exactly."""
-    h, a, b = (sp.Matrix(x) for x in ([1, 0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0, 0],
-                                       [0, 0, 0, 0, 1, 1, 1]))  # fmt: skip
+    h, a, b = map(sp.Matrix, _WITNESS)
     u = [(h + x) / (h + x).norm() - h / h.norm() for x in (a, b)]
     return u[0].dot(u[1]) / (u[0].norm() * u[1].norm())
 

@@ -261,7 +261,11 @@ def _next(
     forms: Forms,
     label: str,
 ) -> Part:
-    """The chain for one more block, given the invariants for the examples so far."""
+    """The chain for one more block, given the invariants for the examples so far.
+
+    Raises:
+        WrongStep: for columns that are told apart by case alone, or a line that does not follow.
+    """
     v, where = variables(statement), f"{statement.id} (one more block{label})"
     if len(set(map(block_name, joined.blocks))) < len(joined.blocks):
         raise WrongStep(f"expected columns that differ in more than case in {where}")

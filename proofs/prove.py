@@ -49,9 +49,11 @@ def prove_fact(fact: Fact) -> Verdict:
     else:
         wrong = [i for i, lemma in enumerate(lemmas, 1) if not lemma.check()]
         status = "undecided" if wrong or not lemmas else "proved(all sizes)"
-        detail = f"lemma {wrong[0]} of {fact.id} does not hold" if wrong else "; ".join(
-            lemma.why for lemma in lemmas
-        )  # fmt: skip
+        detail = (
+            f"lemma {wrong[0]} of {fact.id} does not hold"
+            if wrong
+            else "; ".join(lemma.why for lemma in lemmas)
+        )
     seconds = time.perf_counter() - start
     return Verdict(id=fact.id, status=status, detail=detail, seconds=seconds, lemmas=lemmas)
 

@@ -22,9 +22,20 @@ class GradientDisagreement(AssertionError):
 
 # What SymPy's matrix algebra does not open: its "no" about a tree with these says nothing.
 OPAQUE = frozenset(
-    {"identity", "ones", "vcat", "diag", "times", "khatri_rao", "causal", "exp", "activation",
-     "inverse", "trace"}
-)  # fmt: skip
+    {
+        "identity",
+        "ones",
+        "vcat",
+        "diag",
+        "times",
+        "khatri_rao",
+        "causal",
+        "exp",
+        "activation",
+        "inverse",
+        "trace",
+    }
+)
 DIAGONAL = "diagonal of "
 
 
@@ -146,6 +157,9 @@ def _gradient(term: Term) -> Any:
     """SymPy's derivative of a gradient node at its point, guarded by the adjoint rules.
 
     Every part of a sum is guarded by itself.
+
+    Raises:
+        GradientDisagreement: where SymPy's derivative is another one.
     """
     bound, body, at = term.args
     for part in _parts(body):

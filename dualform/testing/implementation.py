@@ -122,7 +122,7 @@ class Implementation:
                 g = h // repeat
                 named = {self.names.get(n, n): x[b, g] for n, x in given.gates.items()}
                 tokens = [given.q[b, h], given.k[b, g], given.v[b, g]]
-                one = None if given.state is None else on_leaves(lambda s: s[b, g], given.state)  # noqa: B023
+                one = None if given.state is None else on_leaves(lambda s: s[b, g], given.state)  # noqa: B023 # called at once
                 part = Inputs(
                     q=given.q, k=given.k, v=given.v, gates={}, state=one, options=given.options
                 )

@@ -59,7 +59,11 @@ def _loaded(target: str) -> Any:
 
 
 def _with(kernel: Implementation, one: str, gates: tuple[str, ...]) -> Implementation:
-    """`kernel` with one FIELD=VALUE."""
+    """`kernel` with one FIELD=VALUE.
+
+    Raises:
+        BadTarget: for another form, an unknown name or a value that it cannot take.
+    """
     name, equals, value = one.partition("=")
     if not equals:
         raise BadTarget(f"expected FIELD=VALUE, got {one!r}")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dualform.variants._checks import check_positive, check_tokens, refuse
+from dualform.variants._checks import VariantInputError, check_positive, check_tokens
 from dualform.variants.arithmetic import (
     Array,
     cat,
@@ -82,13 +82,13 @@ def _peak(scores: Array) -> Array:
 
 
 def merge(partials: Sequence[Partial]) -> Partial:
-    """Attention to all the blocks together, in any order.
+    """Attention to all the blocks together, in any order: log mass [..., T, 1], o [..., T, d_v].
 
     Raises:
         VariantInputError: for no block at all.
     """
     if not partials:
-        raise refuse("at least one block of keys", "none", "pass a block without keys")
+        raise VariantInputError("at least one block of keys", "none", "pass a block without keys")
     if len(partials) == 1:
         return partials[0]
     masses = cat([p.log_mass for p in partials], -1)

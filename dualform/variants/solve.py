@@ -66,8 +66,9 @@ def solve_positive(matrix: Array, right: Array, smallest: Array) -> Array:
 
 
 def deficiency(matrix: Array) -> Tensor | None:
-    """How far below zero an eigenvalue of the symmetric part of A may be, [..., 1, 1], with A's
-    error counted; None for plain tensors.
+    """How far below zero an eigenvalue of the symmetric part of A may be, [..., 1, 1].
+
+    A's error is counted; None for plain tensors.
     """
     a = pair(matrix)
     if a is None:
@@ -117,7 +118,6 @@ def eliminate(matrix: Array, right: Array) -> Array:
 
 def stacked(sides: list[Array], right: Array, lead: tuple[int, ...]) -> Array:
     """Rows [..., 1, m] one under another."""
-
     return cat([_wide(right, lead)[..., :0, :], *sides], -2)
 
 

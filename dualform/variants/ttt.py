@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from dualform.variants._checks import refuse
+from dualform.variants._checks import VariantInputError
 from dualform.variants.arithmetic import Array, cat, moved
 from dualform.variants.layout import joined, pieces, rows
 from dualform.variants.recurrent import Gates
@@ -99,6 +99,6 @@ def _one_step(W: Array, start: Array, k: Array, v: Array, rate: Array, t: int) -
 
 def _check_position(position: int, batch: int) -> None:
     if position >= batch:
-        raise refuse(
+        raise VariantInputError(
             f"a state of fewer than {batch} tokens in its mini-batch", position, "keep `batch`"
         )

@@ -41,8 +41,11 @@ class Controls:
 
 
 QUALIFIES: Mapping[str, Controls] = {
-    "sim_aou": Controls(base_lines=("sim_aou_floor", "sim_aou_matched"), required=REPLACED,
-                        shown_base_lines=("sim_aou_random",)),
+    "sim_aou": Controls(
+        base_lines=("sim_aou_floor", "sim_aou_matched"),
+        required=REPLACED,
+        shown_base_lines=("sim_aou_random",),
+    ),
     "sim_aou_unnormalised": Controls(required=REPLACED),
     "sim_am_gain": Controls(base_lines=("sim_am_before",), required=REPLACED),
     "sim_am_centred_gain": Controls(base_lines=("sim_am_centred_before",), required=REPLACED),
@@ -51,7 +54,8 @@ QUALIFIES: Mapping[str, Controls] = {
     "rec2ftp": Controls(base_lines=(BASE_RATE,), shown=()),
     "rec2ftp_excess": Controls(required=REPLACED),
     "kendall": Controls(
-        base_lines=("kendall_random",), required=("kendall_unfinetuned", *MODELS),
+        base_lines=("kendall_random",),
+        required=("kendall_unfinetuned", *MODELS),
         shown=("kendall_inputs", "ft_random", "ft_shuffled_labels", *SHOWN),
     ),
     "kendall_examples": Controls(
@@ -60,15 +64,17 @@ QUALIFIES: Mapping[str, Controls] = {
         shown=("kendall_inputs", "ft_random", "ft_shuffled_labels", *SHOWN),
     ),
     "icl_accuracy": Controls(base_lines=("zsl_accuracy",), shown=(*CONTEXTS, *MODELS)),
-    "ft_accuracy": Controls(base_lines=("zsl_accuracy",),
-                            shown=(*FINETUNING, "layer_causal", *MODELS)),
+    "ft_accuracy": Controls(
+        base_lines=("zsl_accuracy",), shown=(*FINETUNING, "layer_causal", *MODELS)
+    ),
     "order_spread": Controls(where="order", shown_base_lines=("order_icl",), shown=()),
-    "delta_w_cosine": Controls(where="delta_w", shown_base_lines=("delta_w_cosine_other",),
-                               shown=()),
+    "delta_w_cosine": Controls(
+        where="delta_w", shown_base_lines=("delta_w_cosine_other",), shown=()
+    ),
     "delta_w_effect_softmax": Controls(
         where="delta_w", shown_base_lines=("delta_w_effect_softmax_other",), shown=()
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,40 +103,83 @@ SMALLEST_PERPLEXITY = 0.3
 SMALLEST_DOSE = 0.1
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim(id="prediction", title="Prediction level (Rec2FTP)",
-          says="In-context learning covers most of what finetuning corrects.",
-          metrics=RECALLS, smallest=SMALLEST_POINTS, unit=" points"),
-    Claim(id="representation", title="Representation level (SimAOU)",
-          says="In-context learning changes attention outputs in the direction that finetuning "
-               "does.",
-          metrics=("sim_aou",), smallest=SMALLEST_COSINE, dose=SMALLEST_DOSE),
-    Claim(id="representation_unnormalised",
-          title="Representation level without normalisation (SimAOU of raw updates)",
-          says="The same, without the floor that normalising before subtracting gives.",
-          metrics=("sim_aou_unnormalised",), smallest=SMALLEST_COSINE, dose=SMALLEST_DOSE),
-    Claim(id="attention", title="Attention level (SimAM after finetuning against before)",
-          says="Finetuning brings attention scores closer to those of in-context learning.",
-          metrics=("sim_am_gain",), smallest=SMALLEST_COSINE, dose=SMALLEST_DOSE),
-    Claim(id="attention_delta", title="Attention level (SimAM of changes)",
-          says="In-context learning and finetuning change attention scores in one direction.",
-          metrics=("sim_am_delta",), smallest=SMALLEST_COSINE, dose=SMALLEST_DOSE),
-    Claim(id="tokens", title="Training-token level (Kendall over tokens)",
-          says="Both attend to the same demonstration tokens.",
-          metrics=("kendall",), smallest=SMALLEST_COSINE, dose=SMALLEST_DOSE),
-    Claim(id="demonstrations", title="Training-example level (Kendall over demonstrations)",
-          says="Both attend to the same demonstrations.",
-          metrics=("kendall_examples",), smallest=SMALLEST_COSINE, dose=SMALLEST_DOSE),
-    Claim(id="momentum", title="Momentum attention",
-          says="Attention with momentum, as gradient descent with momentum, predicts better.",
-          metrics=("momentum",), smallest=SMALLEST_ACCURACY, unit=" points"),
-)  # fmt: skip
+    Claim(
+        id="prediction",
+        title="Prediction level (Rec2FTP)",
+        says="In-context learning covers most of what finetuning corrects.",
+        metrics=RECALLS,
+        smallest=SMALLEST_POINTS,
+        unit=" points",
+    ),
+    Claim(
+        id="representation",
+        title="Representation level (SimAOU)",
+        says="In-context learning changes attention outputs in the direction that finetuning does.",
+        metrics=("sim_aou",),
+        smallest=SMALLEST_COSINE,
+        dose=SMALLEST_DOSE,
+    ),
+    Claim(
+        id="representation_unnormalised",
+        title="Representation level without normalisation (SimAOU of raw updates)",
+        says="The same, without the floor that normalising before subtracting gives.",
+        metrics=("sim_aou_unnormalised",),
+        smallest=SMALLEST_COSINE,
+        dose=SMALLEST_DOSE,
+    ),
+    Claim(
+        id="attention",
+        title="Attention level (SimAM after finetuning against before)",
+        says="Finetuning brings attention scores closer to those of in-context learning.",
+        metrics=("sim_am_gain",),
+        smallest=SMALLEST_COSINE,
+        dose=SMALLEST_DOSE,
+    ),
+    Claim(
+        id="attention_delta",
+        title="Attention level (SimAM of changes)",
+        says="In-context learning and finetuning change attention scores in one direction.",
+        metrics=("sim_am_delta",),
+        smallest=SMALLEST_COSINE,
+        dose=SMALLEST_DOSE,
+    ),
+    Claim(
+        id="tokens",
+        title="Training-token level (Kendall over tokens)",
+        says="Both attend to the same demonstration tokens.",
+        metrics=("kendall",),
+        smallest=SMALLEST_COSINE,
+        dose=SMALLEST_DOSE,
+    ),
+    Claim(
+        id="demonstrations",
+        title="Training-example level (Kendall over demonstrations)",
+        says="Both attend to the same demonstrations.",
+        metrics=("kendall_examples",),
+        smallest=SMALLEST_COSINE,
+        dose=SMALLEST_DOSE,
+    ),
+    Claim(
+        id="momentum",
+        title="Momentum attention",
+        says="Attention with momentum, as gradient descent with momentum, predicts better.",
+        metrics=("momentum",),
+        smallest=SMALLEST_ACCURACY,
+        unit=" points",
+    ),
+)
 
 # Of trained models, not of a study: one verdict each for every scale. The first is that of a study,
 # which has no models of this kind.
 MOMENTUM_CLAIMS: tuple[Claim, ...] = (
     CLAIMS[-1],
-    Claim(id="momentum_language", title="Momentum attention (perplexity)",
-          says="Attention with momentum models language better.",
-          metrics=("momentum_language",), smallest=SMALLEST_PERPLEXITY, unit=" %",
-          on="the held-out books at full length"),
-)  # fmt: skip
+    Claim(
+        id="momentum_language",
+        title="Momentum attention (perplexity)",
+        says="Attention with momentum models language better.",
+        metrics=("momentum_language",),
+        smallest=SMALLEST_PERPLEXITY,
+        unit=" %",
+        on="the held-out books at full length",
+    ),
+)

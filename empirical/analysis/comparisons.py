@@ -136,10 +136,14 @@ def _ground(cells: Sequence[ControlResults], comparisons: Sequence[Comparison]) 
     changed = sum(int((p["ft"] != p["zsl"]).sum()) for p in answered if {"ft", "zsl"} <= set(p))
     first = cells[0]
     return Ground(
-        model=first.provenance.model, task=first.task,
-        seeds=tuple(c.provenance.seed for c in cells), examples=len(first.labels),
-        icl_gain=gains["icl_accuracy"], ft_gain=gains["ft_accuracy"], changed=changed,
-    )  # fmt: skip
+        model=first.provenance.model,
+        task=first.task,
+        seeds=tuple(c.provenance.seed for c in cells),
+        examples=len(first.labels),
+        icl_gain=gains["icl_accuracy"],
+        ft_gain=gains["ft_accuracy"],
+        changed=changed,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,11 +199,17 @@ class _Task:
         )
         first = self.cells[0]
         return Comparison(
-            model=first.provenance.model, task=first.task, metric=pair.metric,
-            control=pair.control, required=pair.required, ours=ours, theirs=theirs,
-            difference=gap, dose=self._dose(pair.metric, gap.value),
+            model=first.provenance.model,
+            task=first.task,
+            metric=pair.metric,
+            control=pair.control,
+            required=pair.required,
+            ours=ours,
+            theirs=theirs,
+            difference=gap,
+            dose=self._dose(pair.metric, gap.value),
             set_aside=_aside(pair, ours, theirs) or self._one_answer(pair),
-        )  # fmt: skip
+        )
 
     def _one_answer(self, pair: _Pair) -> str | None:
         """Why recall says nothing of a control whose in-context answers are all one class."""
@@ -239,9 +249,13 @@ def _gaps(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[Reading]:
 
 
 def _pair(
-    metric: str, control: str, required: bool, ours: RatioTable | str,
-    theirs: Sequence[Reading], gap: Sequence[Reading],
-) -> _Pair:  # fmt: skip
+    metric: str,
+    control: str,
+    required: bool,
+    ours: RatioTable | str,
+    theirs: Sequence[Reading],
+    gap: Sequence[Reading],
+) -> _Pair:
     held = table_of(theirs, metric)
     ran = QUALIFIES[metric].where if control not in CONTROLS else control
     if held == NOT_RUN:
@@ -249,8 +263,9 @@ def _pair(
     made = table_of(gap, metric)
     if isinstance(made, str) and isinstance(held, str):
         made = held
-    return _Pair(metric=metric, control=control, required=required,
-                 ours=ours, theirs=held, difference=made)  # fmt: skip
+    return _Pair(
+        metric=metric, control=control, required=required, ours=ours, theirs=held, difference=made
+    )
 
 
 def _aside(pair: _Pair, ours: Estimate, theirs: Estimate) -> str | None:

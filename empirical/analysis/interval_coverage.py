@@ -150,9 +150,9 @@ def examples_only(found: Sequence[Estimate]) -> Ends:
     out: Ends = []
     for one in found:
         parts = one.parts if isinstance(one.parts, Undefined) else one.parts[:1]
-        low, high, _ = (one.value,) * 3 if isinstance(one.value, Undefined) else t_interval(
-            one.value, parts
-        )  # fmt: skip
+        low, high, _ = (
+            (one.value,) * 3 if isinstance(one.value, Undefined) else t_interval(one.value, parts)
+        )
         out.append((low, high))
     return out
 
@@ -182,9 +182,15 @@ def two_way_percentile(tables: Sequence[RatioTable], g: np.random.Generator) -> 
         return np.asarray(found if np.ndim(s) > 1 else found[:, 0])
 
     ends = stats.bootstrap(
-        (np.arange(size), np.arange(n)), statistic, n_resamples=RESAMPLES, batch=BATCH,
-        confidence_level=LEVEL, method="percentile", vectorized=True, rng=g,
-    ).confidence_interval  # fmt: skip
+        (np.arange(size), np.arange(n)),
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
+        confidence_level=LEVEL,
+        method="percentile",
+        vectorized=True,
+        rng=g,
+    ).confidence_interval
     return list(zip(ends.low.tolist(), ends.high.tolist(), strict=True))
 
 
@@ -202,9 +208,17 @@ def counted(design: Design, method: str, truth: Array, ends: Ends) -> Row:
         ci = stats.binomtest(covered, len(held)).proportion_ci(0.95, method="exact")
         width = float(np.mean([high - low for low, high, _ in held]))
         shown = (covered / len(held), float(ci.low), float(ci.high), width)
-    return Row(design=design, method=method, repetitions=len(truth), defined=len(held),
-               covered=covered, observed=shown[0], low=shown[1], high=shown[2],
-               mean_width=shown[3])  # fmt: skip
+    return Row(
+        design=design,
+        method=method,
+        repetitions=len(truth),
+        defined=len(held),
+        covered=covered,
+        observed=shown[0],
+        low=shown[1],
+        high=shown[2],
+        mean_width=shown[3],
+    )
 
 
 def simulated(design: Design, count: int, g: np.random.Generator) -> tuple[Row, ...]:

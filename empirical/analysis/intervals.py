@@ -81,8 +81,17 @@ class Estimate:
 def nothing(reason: str) -> Estimate:
     """An estimate that is not there, with the reason."""
     gone = Undefined(reason)
-    return Estimate(value=gone, low=gone, high=gone, p=gone, d_z=gone, per_seed=(), seeds=0,
-                    examples=0, parts=gone)  # fmt: skip
+    return Estimate(
+        value=gone,
+        low=gone,
+        high=gone,
+        p=gone,
+        d_z=gone,
+        per_seed=(),
+        seeds=0,
+        examples=0,
+        parts=gone,
+    )
 
 
 def _parts(table: RatioTable, per_seed: Array, drawn: Array) -> tuple[Part, ...] | Undefined:
@@ -151,10 +160,14 @@ def _estimate(table: RatioTable, drawn: Array) -> Estimate:
     if seeds == 0:
         return nothing(table.reason)
     found = _with_interval(
-        float(seed_mean(per_seed)), _parts(table, per_seed, drawn), d_z=_effect(table),
-        per_seed=tuple(_number(x, table.reason) for x in per_seed), seeds=seeds,
-        examples=int((table.bottom > 0).any((0, 1)).sum()), note="" if seeds > 1 else ONE_SEED,
-    )  # fmt: skip
+        float(seed_mean(per_seed)),
+        _parts(table, per_seed, drawn),
+        d_z=_effect(table),
+        per_seed=tuple(_number(x, table.reason) for x in per_seed),
+        seeds=seeds,
+        examples=int((table.bottom > 0).any((0, 1)).sum()),
+        note="" if seeds > 1 else ONE_SEED,
+    )
     low, high = (_possible(end, table) for end in (found.low, found.high))
     return replace(found, low=low, high=high, wilson=_wilson(table))
 
@@ -175,12 +188,28 @@ def _wilson(table: RatioTable) -> tuple[float, float] | None:
 
 
 def _with_interval(
-    value: float, parts: tuple[Part, ...] | Undefined, *, d_z: Number,
-    per_seed: tuple[Number, ...], seeds: int, examples: int, note: str,
-) -> Estimate:  # fmt: skip
+    value: float,
+    parts: tuple[Part, ...] | Undefined,
+    *,
+    d_z: Number,
+    per_seed: tuple[Number, ...],
+    seeds: int,
+    examples: int,
+    note: str,
+) -> Estimate:
     low, high, p = t_interval(value, parts)
-    return Estimate(value=value, low=low, high=high, p=p, d_z=d_z, per_seed=per_seed, seeds=seeds,
-                    examples=examples, parts=parts, note=note)  # fmt: skip
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        p=p,
+        d_z=d_z,
+        per_seed=per_seed,
+        seeds=seeds,
+        examples=examples,
+        parts=parts,
+        note=note,
+    )
 
 
 def t_interval(
@@ -251,11 +280,14 @@ def mean_over_tasks(found: Sequence[Estimate]) -> Estimate:
     known = [x for x in effects if not isinstance(x, Undefined)]
     missing = next((x for x in effects if isinstance(x, Undefined)), None)
     return _with_interval(
-        float(np.mean(values)), _pooled(found, m),
-        d_z=float(np.mean(known)) if missing is None else missing, per_seed=(),
-        seeds=min(e.seeds for e in found), examples=sum(e.examples for e in found),
+        float(np.mean(values)),
+        _pooled(found, m),
+        d_z=float(np.mean(known)) if missing is None else missing,
+        per_seed=(),
+        seeds=min(e.seeds for e in found),
+        examples=sum(e.examples for e in found),
         note=next((e.note for e in found if e.note), ""),
-    )  # fmt: skip
+    )
 
 
 def _pooled(found: Sequence[Estimate], m: int) -> tuple[Part, ...] | Undefined:

@@ -61,9 +61,11 @@ def newcombe(right: int, base: int, n: int) -> tuple[float, float, float]:
     a, b = (proportion(k, n, "there is no example") for k in (right, base))
     assert not isinstance(a, Undefined) and not isinstance(b, Undefined), "n is positive"
     gap = a.value - b.value
-    return gap, gap - hypot(a.value - a.low, b.high - b.value), gap + hypot(
-        a.high - a.value, b.value - b.low
-    )  # fmt: skip
+    return (
+        gap,
+        gap - hypot(a.value - a.low, b.high - b.value),
+        gap + hypot(a.high - a.value, b.value - b.low),
+    )
 
 
 def accuracy_gain(model: str, task: str, setting: str) -> Printed:
@@ -75,16 +77,19 @@ def accuracy_gain(model: str, task: str, setting: str) -> Printed:
     status = SUPPORTED if low > 0 else CONTRADICTED if high < 0 else OPEN
     words = {SUPPORTED: "above", CONTRADICTED: "below", OPEN: "not told from"}[status]
     return Printed(
-        claim=f"{setting.lower()}_accuracy", model=model, task=task, status=status,
+        claim=f"{setting.lower()}_accuracy",
+        model=model,
+        task=task,
+        status=status,
         numbers={"difference": gap, "low": low, "high": high, "examples": float(n)},
         sentence=f"{setting} answers {right} of {n} right, zero-shot {zero}: {words} zero-shot, by "
-                 f"{gap:.1f} [{low:.1f}, {high:.1f}] points.",
-    )  # fmt: skip
+        f"{gap:.1f} [{low:.1f}, {high:.1f}] points.",
+    )
 
 
-def base_rate_bounds(zsl: float, icl: float, rounding: float = ACCURACY_ROUNDING) -> tuple[
-    float, float
-]:  # fmt: skip
+def base_rate_bounds(
+    zsl: float, icl: float, rounding: float = ACCURACY_ROUNDING
+) -> tuple[float, float]:
     """All that accuracies (percent) say of P(ICL right | ZSL wrong), percent.
 
     Of the ICL answers that are right, at most ZSL are where zero-shot is right as well.
@@ -118,24 +123,36 @@ def recall(model: str, task: str) -> Printed:
     possible = denominators(EVALUATED[task], row["ZSL_acc"], row["FT_acc"], printed)
     if not possible:
         return Printed(
-            claim="prediction", model=model, task=task, status=UNTESTED,
+            claim="prediction",
+            model=model,
+            task=task,
+            status=UNTESTED,
             numbers={"recall": printed, "base_low": low, "base_high": high},
             sentence=f"No count of examples agrees with a recall of {printed:g} and the printed "
-                     "accuracies.",
-        )  # fmt: skip
+            "accuracies.",
+        )
     fewest = proportion(round(printed * possible[0] / 100), possible[0], "")
     assert not isinstance(fewest, Undefined), "denominators are positive"
     status = SUPPORTED if fewest.low > high else CONTRADICTED if fewest.high < low else OPEN
     where = {SUPPORTED: "above", CONTRADICTED: "below", OPEN: "not told from"}[status]
     return Printed(
-        claim="prediction", model=model, task=task, status=status,
-        numbers={"recall": printed, "base_low": low, "base_high": high, "wilson_low": fewest.low,
-                 "wilson_high": fewest.high, "fewest": float(possible[0]),
-                 "most": float(possible[-1])},
+        claim="prediction",
+        model=model,
+        task=task,
+        status=status,
+        numbers={
+            "recall": printed,
+            "base_low": low,
+            "base_high": high,
+            "wilson_low": fewest.low,
+            "wilson_high": fewest.high,
+            "fewest": float(possible[0]),
+            "most": float(possible[-1]),
+        },
         sentence=f"Rec2FTP {printed:g} (of {possible[0]} to {possible[-1]} examples; Wilson "
-                 f"[{fewest.low:.1f}, {fewest.high:.1f}] of {possible[0]}) is {where} its base "
-                 f"rate, which the accuracies put between {low:.1f} and {high:.1f}.",
-    )  # fmt: skip
+        f"[{fewest.low:.1f}, {fewest.high:.1f}] of {possible[0]}) is {where} its base "
+        f"rate, which the accuracies put between {low:.1f} and {high:.1f}.",
+    )
 
 
 def norm_that_gives(similarity: float) -> float:
@@ -155,12 +172,15 @@ def representation(model: str, task: str) -> Printed:
     rho = norm_that_gives(printed)
     one = float(floor_at(np.array(1.0), np.array(1.0)))
     return Printed(
-        claim="representation", model=model, task=task, status=OPEN,
+        claim="representation",
+        model=model,
+        task=task,
+        status=OPEN,
         numbers={"similarity": printed, "rho": rho, "floor_at_1": one},
         sentence=f"SimAOU {printed:.3f} is what unrelated updates score whose squared norm is "
-                 f"{rho:.2f} of the state's, and {one:.3f} is their score at 1; the norms were not "
-                 "printed, so that the score is not told from that of unrelated updates.",
-    )  # fmt: skip
+        f"{rho:.2f} of the state's, and {one:.3f} is their score at 1; the norms were not "
+        "printed, so that the score is not told from that of unrelated updates.",
+    )
 
 
 def attention() -> Printed:
@@ -176,14 +196,23 @@ def attention() -> Printed:
     sign = float(stats.binomtest(up, up + down).pvalue)
     rank = float(stats.wilcoxon(gaps).pvalue)
     return Printed(
-        claim="attention", model="both", task=EVERY, status=UNTESTED,
-        numbers={"median": float(np.median(gaps)), "up": float(up), "down": float(down),
-                 "equal": float(len(gaps) - up - down), "sign_p": sign, "wilcoxon_p": rank},
+        claim="attention",
+        model="both",
+        task=EVERY,
+        status=UNTESTED,
+        numbers={
+            "median": float(np.median(gaps)),
+            "up": float(up),
+            "down": float(down),
+            "equal": float(len(gaps) - up - down),
+            "sign_p": sign,
+            "wilcoxon_p": rank,
+        },
         sentence=f"SimAM rises in {up} of {len(gaps)} cells and falls in {down} (signed ranks, p = "
-                 f"{rank:.3f}; two models on the same six tasks count as twelve), with a median of "
-                 f"{np.median(gaps):.3f}; what a random or unrelated finetuning does was not "
-                 "printed.",
-    )  # fmt: skip
+        f"{rank:.3f}; two models on the same six tasks count as twelve), with a median of "
+        f"{np.median(gaps):.3f}; what a random or unrelated finetuning does was not "
+        "printed.",
+    )
 
 
 def tokens() -> Printed:
@@ -196,9 +225,12 @@ def tokens() -> Printed:
     above = sum(a > b for a, b in pairs)
     mean = float(np.mean([a - b for a, b in pairs]))
     return Printed(
-        claim="tokens", model="both", task=EVERY, status=UNTESTED,
+        claim="tokens",
+        model="both",
+        task=EVERY,
+        status=UNTESTED,
         numbers={"above": float(above), "cells": float(len(pairs)), "mean_difference": mean},
         sentence=f"Kendall is above uniform random numbers in {above} of {len(pairs)} cells, by "
-                 f"{mean:.3f} on average; queries of the unfinetuned model and an untrained model, "
-                 "which share positions and tokens, were not printed.",
-    )  # fmt: skip
+        f"{mean:.3f} on average; queries of the unfinetuned model and an untrained model, "
+        "which share positions and tokens, were not printed.",
+    )

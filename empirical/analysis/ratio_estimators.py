@@ -45,8 +45,13 @@ def mean_of(values: ArrayLike, reason: str = NO_VALUE) -> RatioTable:
     if x.ndim != 2 or x.size == 0 or np.isinf(x).any():
         raise ValueError(f"expected values [S,n] without infinities, got shape {x.shape}")
     held = ~np.isnan(x)
-    return RatioTable(top=np.where(held, x, 0.0)[None], bottom=held.astype(np.float64)[None],
-                     signs=(1.0,), paired=True, reason=reason)  # fmt: skip
+    return RatioTable(
+        top=np.where(held, x, 0.0)[None],
+        bottom=held.astype(np.float64)[None],
+        signs=(1.0,),
+        paired=True,
+        reason=reason,
+    )
 
 
 def quotients_of(
@@ -114,8 +119,14 @@ def resampled(tables: Sequence[RatioTable], generator: np.random.Generator) -> A
         return whole if np.ndim(index) > 1 else whole[:, 0]
 
     found = stats.bootstrap(
-        (np.arange(n),), statistic, n_resamples=RESAMPLES, batch=BATCH, method="percentile",
-        vectorized=True, axis=-1, rng=generator,
-    )  # fmt: skip
+        (np.arange(n),),
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
+        method="percentile",
+        vectorized=True,
+        axis=-1,
+        rng=generator,
+    )
     values, gone = np.split(found.bootstrap_distribution, 2)
     return np.where(gone > 0, np.nan, values)

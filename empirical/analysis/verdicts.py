@@ -91,9 +91,7 @@ class Calibration:
     misread: Mapping[str, str]
 
 
-def verdicts(
-    compared: Compared, calibration: Calibration | None = None
-) -> tuple[Verdict, ...]:  # fmt: skip
+def verdicts(compared: Compared, calibration: Calibration | None = None) -> tuple[Verdict, ...]:
     """One for each model and claim."""
     return tuple(
         verdict(compared, model, claim, calibration)
@@ -110,16 +108,27 @@ def verdict(
     grounds = {g.task: g for g in compared.grounds if g.model == model}
     left_out = {t: why for t, g in grounds.items() if (why := _obstacle(g, required, claim))}
     return decide(
-        model, claim, required, tuple(grounds), left_out,
-        misread=_misread(claim, calibration), notes=_notes(claim, calibration),
-    )  # fmt: skip
+        model,
+        claim,
+        required,
+        tuple(grounds),
+        left_out,
+        misread=_misread(claim, calibration),
+        notes=_notes(claim, calibration),
+    )
 
 
 def decide(
-    model: str, claim: Claim, required: Sequence[Comparison], tasks: Sequence[str],
-    left_out: Mapping[str, str], *, misread: str = "", notes: tuple[str, ...] = (),
+    model: str,
+    claim: Claim,
+    required: Sequence[Comparison],
+    tasks: Sequence[str],
+    left_out: Mapping[str, str],
+    *,
+    misread: str = "",
+    notes: tuple[str, ...] = (),
     mean: Mean = mean_over_tasks,
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """One verdict from the required comparisons, once the tasks are known that say nothing.
 
     `mean`: of the estimates of several tasks, which may share what was drawn.
@@ -138,10 +147,15 @@ def decide(
         t: judge(_all_against([c for c in kept if c.task == t], claim, mean))[0] for t in tasks
     }
     return Verdict(
-        status=status, sentence=_sentence(claim, status, against, deciding, len(tasks)),
-        against=against, deciding=deciding, tested=alone, family=len(against), notes=notes,
+        status=status,
+        sentence=_sentence(claim, status, against, deciding, len(tasks)),
+        against=against,
+        deciding=deciding,
+        tested=alone,
+        family=len(against),
+        notes=notes,
         **shared,  # type: ignore[arg-type] # as above
-    )  # fmt: skip
+    )
 
 
 def _obstacle(ground: Ground, required: Sequence[Comparison], claim: Claim) -> str:
@@ -206,9 +220,7 @@ def _notes(claim: Claim, calibration: Calibration | None) -> tuple[str, ...]:
     return () if known else (UNCALIBRATED,)
 
 
-def _all_against(
-    kept: Sequence[Comparison], claim: Claim, mean: Mean
-) -> tuple[Against, ...]:  # fmt: skip
+def _all_against(kept: Sequence[Comparison], claim: Claim, mean: Mean) -> tuple[Against, ...]:
     """One for each control, mean over the tasks in `kept`, corrected together."""
     keys = dict.fromkeys((c.metric, c.control) for c in kept)
     groups = {k: [c for c in kept if (c.metric, c.control) == k] for k in keys}
@@ -232,10 +244,16 @@ def _against(group: Sequence[Comparison], mean: Estimate, p: Number, claim: Clai
     if claim.dose is not None and not isinstance(dose, Undefined):
         enough = dose >= claim.dose
     return Against(
-        metric=group[0].metric, control=group[0].control, tasks=tuple(c.task for c in group),
-        difference=mean, dose=dose, p_adjusted=p, above=low > 0, enough=enough,  # type: ignore[operator] # known
+        metric=group[0].metric,
+        control=group[0].control,
+        tasks=tuple(c.task for c in group),
+        difference=mean,
+        dose=dose,
+        p_adjusted=p,
+        above=low > 0,  # type: ignore[operator] # known
+        enough=enough,
         below=high < 0 and not isinstance(p, Undefined) and p <= ERROR,  # type: ignore[operator] # known
-    )  # fmt: skip
+    )
 
 
 def judge(against: Sequence[Against]) -> tuple[Status, Against]:
@@ -248,9 +266,9 @@ def judge(against: Sequence[Against]) -> tuple[Status, Against]:
         return CONTRADICTED, _closest(below)
     if all(a.above and a.enough for a in against):
         return SUPPORTED, _closest(against)
-    return OPEN, _closest([a for a in against if not a.above] or [
-        a for a in against if not a.enough
-    ])  # fmt: skip
+    return OPEN, _closest(
+        [a for a in against if not a.above] or [a for a in against if not a.enough]
+    )
 
 
 def _closest(some: Sequence[Against]) -> Against:

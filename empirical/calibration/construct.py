@@ -150,9 +150,13 @@ def many_steps(inputs: int, outputs: int, rates: Sequence[float]) -> list[Weight
 
 
 def random_weights(
-    generator: np.random.Generator, width: int, heads: int, size: int, scale: float,
+    generator: np.random.Generator,
+    width: int,
+    heads: int,
+    size: int,
+    scale: float,
     shared: bool = False,
-) -> Weights:  # fmt: skip
+) -> Weights:
     """Normal weights; P of `scale`. `shared`: keys are made by the weights of the queries."""
     query, key, value = (normal(generator, heads, size, width) / width**0.5 for _ in range(3))
     output = scale * normal(generator, width, heads, size) / (heads * size) ** 0.5

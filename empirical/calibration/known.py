@@ -120,10 +120,12 @@ def judged(known: Known) -> tuple[Case, Read]:
     return Case(
         kind="constructed",
         title=known.title,
-        checks=_states(found, seen, gap) | _scores(found, seen, gap)
-        | _ranks(found, seen, gap, known.ranks) | {"rec2ftp": _answers(found)},
+        checks=_states(found, seen, gap)
+        | _scores(found, seen, gap)
+        | _ranks(found, seen, gap, known.ranks)
+        | {"rec2ftp": _answers(found)},
         numbers={f"{k}_accuracy": 100 * float(x.mean()) for k, x in answers(found).items()},
-    ), found  # fmt: skip
+    ), found
 
 
 def _equal(value: Number, bound: float, one: float = 1.0, missing: int = 0) -> Check:
@@ -161,9 +163,11 @@ def _scores(found: Read, seen: Seen, gap: tracked.Gaps) -> dict[str, Check]:
         bound = bounds.score_bounds(icl, base, gap.m)
         less = [np.zeros_like(x) for x in icl] if base is None else base
         defined = np.stack(
-            [cosines((a - z).astype(np.float64), (f - z).astype(np.float64))[1]
-             for a, f, z in zip(icl, ft, less, strict=True)]
-        )  # fmt: skip
+            [
+                cosines((a - z).astype(np.float64), (f - z).astype(np.float64))[1]
+                for a, f, z in zip(icl, ft, less, strict=True)
+            ]
+        )
         made[name] = _layered(seen[name], bound, defined)
     return made
 
@@ -175,9 +179,10 @@ def _layered(seen: Similarity, bound: Array, defined: np.ndarray) -> Check:
     """
     known = np.isfinite(bound)
     kept = [
-        k for k in range(known.shape[1])
+        k
+        for k in range(known.shape[1])
         if known[:, k].any(-1).all() and (known[:, k] >= defined[:, k]).all()
-    ]  # fmt: skip
+    ]
     if not kept:
         return Check(value=seen.mean, right=None, why=NO_CHANGE)
     values = [x for k in kept if not isinstance(x := seen.per_layer[k], Undefined)]

@@ -29,9 +29,15 @@ class LinearRun(Run):
     """`Run` with linear attention: the same context, the same watch, no softmax."""
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-        scaling: float, bias: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """Outputs [B,T,H,h] of query, key, value [B,H,T,h]; `mask` is boolean, or None: causal.
 
         Raises:
@@ -130,8 +136,9 @@ class LinearAttention(nn.Module):
     def block(self) -> Block:
         """As the study sees it."""
         channels = torch.arange(self.query.weight.shape[0]).view(self.heads, -1)
-        q, k, v = (Projection(module=m, channels=channels)
-                   for m in (self.query, self.key, self.value))  # fmt: skip
+        q, k, v = (
+            Projection(module=m, channels=channels) for m in (self.query, self.key, self.value)
+        )
         return Block(attention=self, query=q, key=k, value=v, output=self.out, stand_in=linearly)
 
 
@@ -192,16 +199,24 @@ class LinearModel(LoadedModel):
 
 
 def linear_model(
-    name: str, table: Tensor, layers: Sequence[Weights], readout: Tensor,
+    name: str,
+    table: Tensor,
+    layers: Sequence[Weights],
+    readout: Tensor,
     shown: Tensor | None = None,
-) -> LinearModel:  # fmt: skip
+) -> LinearModel:
     """A model over a table [V,d] whose first FIRST rows are BOS, EOS and the label words."""
     model = LinearDecoder(LinearBody(table, layers, shown), readout)
     return LinearModel(
-        model=model.eval(), encoder=TokenizerEncoder(tokenizer=None, bos=BOS, eos=EOS), name=name,
-        device=table.device, n_layers=len(layers), n_heads=layers[0].query.shape[0],
-        width=table.shape[1], max_length=2**20,
-    )  # fmt: skip
+        model=model.eval(),
+        encoder=TokenizerEncoder(tokenizer=None, bos=BOS, eos=EOS),
+        name=name,
+        device=table.device,
+        n_layers=len(layers),
+        n_heads=layers[0].query.shape[0],
+        width=table.shape[1],
+        max_length=2**20,
+    )
 
 
 @contextmanager

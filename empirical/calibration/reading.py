@@ -60,8 +60,13 @@ def joined(found: Sequence[Part]) -> Part:
         return np.concatenate([getattr(p, name) for p in found])[order]
 
     every = [x for p in found for x in p.m]
-    first = Part(index=tuple(range(len(order))), labels=rows("labels"), scores=rows("scores"),
-                 h=rows("h"), m=[every[i] for i in order])  # fmt: skip
+    first = Part(
+        index=tuple(range(len(order))),
+        labels=rows("labels"),
+        scores=rows("scores"),
+        h=rows("h"),
+        m=[every[i] for i in order],
+    )
     c, q = (None if getattr(found[0], k) is None else rows(k) for k in ("c", "q"))
     return replace(first, c=c, q=q)
 

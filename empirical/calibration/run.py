@@ -88,10 +88,14 @@ def _curve(captures: Captures, draws: np.random.Generator) -> dict[str, Any]:
 
 def _source(seed: int) -> Source:
     return Source(
-        seed=seed, dtype="float64", threads=torch.get_num_threads(),
-        versions=provenance.versions(), code_sha256=provenance.code_sha256(),
-        commit=provenance.commit(), command=("dualform", "calibrate", "--seed", str(seed)),
-    )  # fmt: skip
+        seed=seed,
+        dtype="float64",
+        threads=torch.get_num_threads(),
+        versions=provenance.versions(),
+        code_sha256=provenance.code_sha256(),
+        commit=provenance.commit(),
+        command=("dualform", "calibrate", "--seed", str(seed)),
+    )
 
 
 def run_calibration(out: Path, seed: int, reporter: Reporter) -> tuple[str, ...]:

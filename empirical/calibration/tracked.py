@@ -110,9 +110,11 @@ def linear_loss_step(model: LinearModel) -> Step:
     def step(number: int, keys: Sequence[Tracked], values: Sequence[Tracked]) -> Tracked:
         layer = layers[number]
         return _sum(
-            [P @ ((V @ K.T) @ W)
-             for P, V, K, W in zip(layer.output, values, keys, layer.query, strict=True)]
-        )  # fmt: skip
+            [
+                P @ ((V @ K.T) @ W)
+                for P, V, K, W in zip(layer.output, values, keys, layer.query, strict=True)
+            ]
+        )
 
     return step
 
@@ -157,10 +159,14 @@ def gaps(model: LinearModel, episode: Prompted, step: Step) -> Gaps:
 
 
 def _fill(
-    found: Gaps, at: list[int], layers: Sequence[_Layer],
-    context: Sequence[tuple[list[Tracked], list[Tracked], list[Tracked]]], step: Step,
-    table: Tensor, kept: list[int],
-) -> None:  # fmt: skip
+    found: Gaps,
+    at: list[int],
+    layers: Sequence[_Layer],
+    context: Sequence[tuple[list[Tracked], list[Tracked], list[Tracked]]],
+    step: Step,
+    table: Tensor,
+    kept: list[int],
+) -> None:
     """The bounds of queries of one length, whose columns are `table` [B,d,T]."""
     icl, ft = Tracked(table), Tracked(table)
     seen = torch.ones(table.shape[-1], table.shape[-1], dtype=torch.bool).triu()

@@ -87,7 +87,12 @@ def against_descent(
         drawn = np.array([x[name] for x in null], dtype=np.float64).mean(0)
         value = read_as[name]
         above = not isinstance(value, Undefined) and value > drawn.max()
-        checks[name] = Check(value=value, right=bool(above), low=float(drawn.min()),
-                             high=float(drawn.max()), draws=DRAWS)  # fmt: skip
+        checks[name] = Check(
+            value=value,
+            right=bool(above),
+            low=float(drawn.min()),
+            high=float(drawn.max()),
+            draws=DRAWS,
+        )
     numbers: Values = {"rate": layer.rate, "rate_in_theory": 1 / (SHOWN + INPUTS + 1)}
     return Case(kind="trained", title=TITLE, checks=checks, numbers=numbers | _together(wrong))

@@ -60,8 +60,9 @@ def random_steps(generator: np.random.Generator) -> Callable[[], Read]:
 
     def one() -> Read:
         ft = finetuned(known.model, known.episode, unrelated_steps(known.steps, generator))
-        return Read(episode=whole.episode, zsl=whole.zsl, icl=whole.icl, ft=ft,
-                    queries=whole.queries)  # fmt: skip
+        return Read(
+            episode=whole.episode, zsl=whole.zsl, icl=whole.icl, ft=ft, queries=whole.queries
+        )
 
     return one
 
@@ -103,10 +104,15 @@ def _check(values: Sequence[float], bands: Sequence[Band], law: stats.rv_discret
     inside = sum(b.holds(x) for b, x in zip(bands, values, strict=True))
     probability = float(law.cdf(inside))
     return Check(
-        value=float(np.mean(values)), right=bool(probability >= ERROR),
-        low=float(np.mean([b.low for b in bands])), high=float(np.mean([b.high for b in bands])),
-        draws=bands[0].draws, readings=tuple(values), inside=inside, probability=probability,
-    )  # fmt: skip
+        value=float(np.mean(values)),
+        right=bool(probability >= ERROR),
+        low=float(np.mean([b.low for b in bands])),
+        high=float(np.mean([b.high for b in bands])),
+        draws=bands[0].draws,
+        readings=tuple(values),
+        inside=inside,
+        probability=probability,
+    )
 
 
 def against_turned(generator: np.random.Generator, title: str, advance: Advance = ignore) -> Case:

@@ -53,9 +53,8 @@ def fuzz(
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("expected a GPU for --device cuda, got none; use --device cpu")
     request = Request(
-        cases=cases, seed=seed, folder=out, device=device, workers=workers,
-        only=tuple(only or ()),
-    )  # fmt: skip
+        cases=cases, seed=seed, folder=out, device=device, workers=workers, only=tuple(only or ())
+    )
     reporter = TerminalReporter(Console())
     made, seconds = run(request, reporter)
     path = out / (f"{device}-only.json" if request.only else f"{device}.json")

@@ -67,10 +67,19 @@ def momentum(
     from empirical.momentum.run import Request, jobs_of, missing, run
 
     request = Request(
-        scale=scale, kinds=tuple(kinds or ()), etas=at, learned=learned,
-        seeds=options.each_once(seeds) or (1, 2, 3), text=text, data=data, limit=limit,
-        device=str(options.device(device)), threads=threads, keep=keep, out=writable_folder(out),
-    )  # fmt: skip
+        scale=scale,
+        kinds=tuple(kinds or ()),
+        etas=at,
+        learned=learned,
+        seeds=options.each_once(seeds) or (1, 2, 3),
+        text=text,
+        data=data,
+        limit=limit,
+        device=str(options.device(device)),
+        threads=threads,
+        keep=keep,
+        out=writable_folder(out),
+    )
     jobs = jobs_of(request)
     left = len(missing(jobs))
     reporter.say(f"{len(jobs)} models of scale {scale}, {len(jobs) - left} of them in {out}")

@@ -24,8 +24,12 @@ def layers_table(value: Mapping[str, Any]) -> Table:
         f"{made['context_length']} tokens; {made['states']} states checked in {made['arithmetic']}"
     )
     out = Table(title=Text(title), title_justify="left")
-    for heading, justify in (("layer", "right"), ("statement", "left"), ("gap/bound", "right"),
-                             ("near miss", "right")):  # fmt: skip
+    for heading, justify in (
+        ("layer", "right"),
+        ("statement", "left"),
+        ("gap/bound", "right"),
+        ("near miss", "right"),
+    ):
         out.add_column(Text(heading), justify=justify)  # type: ignore[arg-type] # two of its literals
     for layer in value["layers"]:
         number = str(layer["layer"])

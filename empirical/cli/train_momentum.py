@@ -47,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = asked.out / MODELS / run_name(at.name, layer, asked.seed)
         begin(at, layer, asked.seed, text, folder)
         train(
-            at, layer, asked.seed, text, folder, device=device, rows=asked.rows,
-            reporter=reporter,
-        )  # fmt: skip
+            at, layer, asked.seed, text, folder, device=device, rows=asked.rows, reporter=reporter
+        )
     except UserError as error:
         parser.exit(2, f"error: {error}\n")

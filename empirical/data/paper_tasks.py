@@ -14,10 +14,27 @@ from empirical.data.sources import FileSource, FolderSource, GeneratedSource
 from empirical.data.task import Hub, Layout, Record, Row, Source, Split, Task, TaskFile
 
 __all__ = [
-    "EVALUATION_LIMIT", "EVALUATION_SEED", "MORE_TASKS", "TASKS", "FileSource", "FolderSource",
-    "GeneratedSource", "Hub", "HubSource", "Layout", "Row", "Source", "Split", "Task", "TaskFile",
-    "evaluation", "get_task", "shuffled", "source_for", "source_name",
-]  # fmt: skip
+    "EVALUATION_LIMIT",
+    "EVALUATION_SEED",
+    "MORE_TASKS",
+    "TASKS",
+    "FileSource",
+    "FolderSource",
+    "GeneratedSource",
+    "Hub",
+    "HubSource",
+    "Layout",
+    "Row",
+    "Source",
+    "Split",
+    "Task",
+    "TaskFile",
+    "evaluation",
+    "get_task",
+    "shuffled",
+    "source_for",
+    "source_name",
+]
 
 EVALUATION_SEED = 1
 EVALUATION_LIMIT = 2000
@@ -34,9 +51,7 @@ def _task(
     name: str, template: str, labels: str, k: int, hub: Hub, *columns: str, **more: Any
 ) -> Task:
     words = tuple(labels.split())
-    return Task(
-        name=name, template=template, labels=words, k=k, hub=hub, columns=columns, **more
-    )  # fmt: skip
+    return Task(name=name, template=template, labels=words, k=k, hub=hub, columns=columns, **more)
 
 
 _SST2 = Hub(path="nyu-mll/glue", config="sst2")
@@ -85,20 +100,35 @@ MORE_TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         _task(
-            "imdb", _IMDB, "Negative Positive", 32,
-            Hub(path="stanfordnlp/imdb", evaluation="test"), "text",
+            "imdb",
+            _IMDB,
+            "Negative Positive",
+            32,
+            Hub(path="stanfordnlp/imdb", evaluation="test"),
+            "text",
         ),
         _task(
-            "arc_easy", "{question}", "", 32,
-            Hub(path="allenai/ai2_arc", config="ARC-Easy", reshape=_arc), "question",
-            choices="choices", answers=4,
+            "arc_easy",
+            "{question}",
+            "",
+            32,
+            Hub(path="allenai/ai2_arc", config="ARC-Easy", reshape=_arc),
+            "question",
+            choices="choices",
+            answers=4,
         ),
         _task(
-            "piqa", "{goal}", "", 32, Hub(path="ybisk/piqa", reshape=_piqa), "goal",
-            choices="choices", held_out=200,
+            "piqa",
+            "{goal}",
+            "",
+            32,
+            Hub(path="ybisk/piqa", reshape=_piqa),
+            "goal",
+            choices="choices",
+            held_out=200,
         ),
     )
-}  # fmt: skip
+}
 
 
 def get_task(name: str) -> Task:

@@ -141,9 +141,11 @@ def _name(top: _Table, taken: Collection[str]) -> str:
         raise top.error("name", "letters, digits, _ and - alone", repr(name), "choose another name")
     if name in taken:
         raise top.error(
-            "name", f"another name than those of the built-in tasks ({', '.join(taken)})",
-            repr(name), "choose one, results are filed under it",
-        )  # fmt: skip
+            "name",
+            f"another name than those of the built-in tasks ({', '.join(taken)})",
+            repr(name),
+            "choose one, results are filed under it",
+        )
     return name
 
 
@@ -168,9 +170,11 @@ def _template(top: _Table) -> tuple[str, tuple[str, ...]]:
         raise top.error("template", what, repr(template), "name each field in plain braces")
     if template != template.rstrip():
         raise top.error(
-            "template", "no white space at the end (one space precedes the label)",
-            repr(template), "remove it",
-        )  # fmt: skip
+            "template",
+            "no white space at the end (one space precedes the label)",
+            repr(template),
+            "remove it",
+        )
     return template, tuple(dict.fromkeys(str(name) for name, _, _ in parts))
 
 
@@ -183,9 +187,11 @@ def _classes(top: _Table) -> tuple[tuple[str, ...], str | None]:
     given = [key for key in ("labels", "choices") if key in top.values]
     if len(given) != 1:
         raise top.error(
-            "labels", "either labels (words) or choices (the column of answers)",
-            "both" if given else "neither", "keep one of the two",
-        )  # fmt: skip
+            "labels",
+            "either labels (words) or choices (the column of answers)",
+            "both" if given else "neither",
+            "keep one of the two",
+        )
     if given == ["choices"]:
         return (), top.text("choices", "the name of the column with the answers of a row")
     what, labels = "two or more label words, class 0 first", top.values["labels"]
@@ -194,18 +200,22 @@ def _classes(top: _Table) -> tuple[tuple[str, ...], str | None]:
     for word in labels:
         if not isinstance(word, str) or not word or word != " ".join(word.split()):
             raise top.error(
-                "labels", "words with single spaces between them", repr(word),
+                "labels",
+                "words with single spaces between them",
+                repr(word),
                 "write the bare word, the space before it is added",
-            )  # fmt: skip
+            )
     for i, word in enumerate(labels):
         for other in labels[i + 1 :]:
             if word == other:
                 raise top.error("labels", "different words", f"{word!r} twice", "name each once")
             if f"{word} ".startswith(f"{other} ") or f"{other} ".startswith(f"{word} "):
                 raise top.error(
-                    "labels", "words of which none begins with another",
-                    f"{word!r} and {other!r}", "choose words that differ from the start",
-                )  # fmt: skip
+                    "labels",
+                    "words of which none begins with another",
+                    f"{word!r} and {other!r}",
+                    "choose words that differ from the start",
+                )
     return tuple(labels), None
 
 
@@ -224,10 +234,12 @@ def _layout(top: _Table, fields: tuple[str, ...], classes: int, choices: str | N
     for name, column in columns.items():
         if column in (label, choices):
             raise top.error(
-                "template", "a prompt without the answer",
+                "template",
+                "a prompt without the answer",
                 f"{{{name}}} filled from {column!r}, the column of the "
-                f"{'class' if column == label else 'answers'}", "name another column",
-            )  # fmt: skip
+                f"{'class' if column == label else 'answers'}",
+                "name another column",
+            )
     if choices == label:
         raise top.error(
             "choices", "another column than that of the class", repr(label), "correct one of them"
@@ -252,9 +264,11 @@ def _label_values(top: _Table, classes: int) -> dict[str, int] | None:
     for number in range(classes):
         if number not in table.values.values():
             raise top.error(
-                "label_values", f"a raw label of every class in 0..{classes - 1}",
-                f"none of class {number}", "add it, or drop the label word",
-            )  # fmt: skip
+                "label_values",
+                f"a raw label of every class in 0..{classes - 1}",
+                f"none of class {number}",
+                "add it, or drop the label word",
+            )
     return dict(table.values)
 
 
@@ -273,9 +287,11 @@ def _splits(data: _Table, train: str | None, evaluation: str | None) -> tuple[st
         evaluation = data.text("evaluation", "the evaluation rows")
     if train == evaluation and not held:
         raise data.error(
-            "evaluation", "other rows than the training rows", repr(evaluation),
+            "evaluation",
+            "other rows than the training rows",
+            repr(evaluation),
             "name another, or set held_out in place of train",
-        )  # fmt: skip
+        )
     return None if held else train, evaluation
 
 
@@ -297,9 +313,11 @@ def _files(data: _Table, layout: Layout) -> FileSource:
             raise data.error(key, "a JSON Lines file", f"{file}, which is none", "correct the name")
     if "train" in files and files["train"].samefile(files["evaluation"]):
         raise data.error(
-            "evaluation", "another file than train", str(files["evaluation"]),
+            "evaluation",
+            "another file than train",
+            str(files["evaluation"]),
             "name another, or set held_out in place of train",
-        )  # fmt: skip
+        )
     return FileSource(train=files.get("train"), evaluation=files["evaluation"], layout=layout)
 
 

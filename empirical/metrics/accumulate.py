@@ -54,8 +54,9 @@ class Rows:
 
 
 def _rows(found: Similarity) -> Rows:
-    return Rows(values=found.values, defined=found.defined, excluded=found.excluded,
-                total=found.total)  # fmt: skip
+    return Rows(
+        values=found.values, defined=found.defined, excluded=found.excluded, total=found.total
+    )
 
 
 class MetricAccumulator:

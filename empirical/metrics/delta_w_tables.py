@@ -24,11 +24,14 @@ SIZES = ("norm_icl", "norm_ft", "norm_other", "lambda", "bos")
 NAMES = (*LIKENESS, *OTHER, *SIZES)
 BAND = (0.025, 0.975)
 SERIES = {
-    "delta_w_cosine": "cosine", "delta_w_effect": "effect_relaxed",
-    "delta_w_effect_softmax": "effect_softmax", "delta_w_cosine_other": "cosine_other",
+    "delta_w_cosine": "cosine",
+    "delta_w_effect": "effect_relaxed",
+    "delta_w_effect_softmax": "effect_softmax",
+    "delta_w_cosine_other": "cosine_other",
     "delta_w_effect_other": "effect_relaxed_other",
-    "delta_w_effect_softmax_other": "effect_softmax_other", "delta_w_lambda": "lambda",
-}  # fmt: skip
+    "delta_w_effect_softmax_other": "effect_softmax_other",
+    "delta_w_lambda": "lambda",
+}
 NO_DRAWS = Undefined("no null was drawn")
 
 Table = list[list[Number]]
@@ -64,12 +67,13 @@ class Heads:
         _, layers, heads = kept.shape
         return [
             [
-                float(self.values[name][kept[:, i, j], i, j].mean()) if kept[:, i, j].any()
+                float(self.values[name][kept[:, i, j], i, j].mean())
+                if kept[:, i, j].any()
                 else self.reasons[name, i, j]
                 for j in range(heads)
             ]
             for i in range(layers)
-        ]  # fmt: skip
+        ]
 
     def null(self, name: str) -> Array:
         """Null draws of the means over queries, of the heads that have one: [heads, D]."""
@@ -109,9 +113,14 @@ def _numbers(found: Measured) -> dict[str, Number]:
     likenesses = {name: observed(getattr(found.ft, name)) for name in LIKENESS}
     others = {f"{name}_other": observed(getattr(found.other, name)) for name in LIKENESS}
     return {
-        **likenesses, **others, "norm_icl": found.norm_icl, "norm_ft": found.norm_ft,
-        "norm_other": found.norm_other, "lambda": found.share, "bos": found.bos,
-    }  # fmt: skip
+        **likenesses,
+        **others,
+        "norm_icl": found.norm_icl,
+        "norm_ft": found.norm_ft,
+        "norm_other": found.norm_other,
+        "lambda": found.share,
+        "bos": found.bos,
+    }
 
 
 def _quantiles(drawn: Array) -> tuple[Number, Number]:
@@ -147,8 +156,11 @@ def _with_null(heads: Heads, name: str) -> tuple[dict[str, Table], dict[str, Num
     mean = _mean(table)
     ends = (mean, mean) if isinstance(mean, Undefined) else _quantiles(rows.mean(0))
     tables = {f"{name}_null_low": low, f"{name}_null_high": high}
-    numbers = {f"{name}_null_low": ends[0], f"{name}_null_high": ends[1],
-               f"{name}_inside_null": _inside(table, low, high)}  # fmt: skip
+    numbers = {
+        f"{name}_null_low": ends[0],
+        f"{name}_null_high": ends[1],
+        f"{name}_inside_null": _inside(table, low, high),
+    }
     return tables, numbers
 
 
@@ -160,9 +172,10 @@ def _intervals(
     for series, name in SERIES.items():
         interval = metrics.mean_interval(found[series].per_example(), generator)
         ends = (
-            (interval, interval) if isinstance(interval, Undefined)
+            (interval, interval)
+            if isinstance(interval, Undefined)
             else (interval.low, interval.high)
-        )  # fmt: skip
+        )
         numbers |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
     return numbers
 
@@ -178,8 +191,11 @@ def finding(heads: Heads, generator: np.random.Generator, note: str = "") -> Con
     similar = {series: heads.similarity(name) for series, name in SERIES.items()}
     numbers |= _intervals(similar, generator)
     queries, layers, count = heads.defined["cosine"].shape
-    numbers |= {"queries": float(queries), "heads": float(layers * count),
-                "draws": float(heads.draws)}  # fmt: skip
+    numbers |= {
+        "queries": float(queries),
+        "heads": float(layers * count),
+        "draws": float(heads.draws),
+    }
     return ConditionResult(
         series={name: to_series(x, generator) for name, x in similar.items()},
         numbers=numbers,

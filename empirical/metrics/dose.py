@@ -86,8 +86,14 @@ class Tallies:
     def keep(self, name: str, number: int, found: Similarity) -> None:
         """One batch of one metric at the dose of that number."""
         held = self.rows.setdefault(name, [[] for _ in self.doses])
-        held[number].append(Rows(values=found.values, defined=found.defined,
-                                 excluded=found.excluded, total=found.total))  # fmt: skip
+        held[number].append(
+            Rows(
+                values=found.values,
+                defined=found.defined,
+                excluded=found.excluded,
+                total=found.total,
+            )
+        )
 
     def add(self, zsl: Part, icl: Part, ft: Part) -> None:
         """One batch, mixed at every dose.
@@ -120,8 +126,9 @@ class Tallies:
         return metrics.similarity(
             np.concatenate([r.values for r in rows])[order],
             np.concatenate([r.defined for r in rows])[order],
-            sum(r.excluded for r in rows), sum(r.total for r in rows),
-        )  # fmt: skip
+            sum(r.excluded for r in rows),
+            sum(r.total for r in rows),
+        )
 
     def answers(self) -> tuple[Mask, Mask, Mask]:
         """Who was right zero-shot, in context and finetuned [n], in the order of the examples."""

@@ -19,9 +19,12 @@ Mix = Callable[[ArrayLike, ArrayLike, ArrayLike, Sequence[float], np.random.Gene
 
 
 def mixed(
-    base: ArrayLike, towards: ArrayLike, measured: ArrayLike, doses: Sequence[float],
+    base: ArrayLike,
+    towards: ArrayLike,
+    measured: ArrayLike,
+    doses: Sequence[float],
     g: np.random.Generator,
-) -> list[Array]:  # fmt: skip
+) -> list[Array]:
     """`base` plus an update of the norm of `measured` - `base`, at cosine alpha to the other.
 
     All arrays [..., d]; one draw serves all doses. Vectors of one entry have no direction that is

@@ -57,14 +57,22 @@ def band_of(readings: Sequence[Number], level: float = LEVEL) -> Band | Undefine
         raise ValueError(
             f"expected a number of draws B with (B + 1) (1 - {level}) / 2 whole, got {len(found)}"
         )
-    return Band(low=float(found[k - 1]), high=float(found[-k]), mean=float(found.mean()),
-                draws=len(found), level=level)  # fmt: skip
+    return Band(
+        low=float(found[k - 1]),
+        high=float(found[-k]),
+        mean=float(found.mean()),
+        draws=len(found),
+        level=level,
+    )
 
 
 def unrelated(
-    base: ArrayLike, towards: ArrayLike, measured: ArrayLike, doses: Sequence[float],
+    base: ArrayLike,
+    towards: ArrayLike,
+    measured: ArrayLike,
+    doses: Sequence[float],
     g: np.random.Generator,
-) -> list[Array]:  # fmt: skip
+) -> list[Array]:
     """`base` plus a normal draw of the norm of `measured` - `base`, [..., d], for every dose.
 
     Unlike a mixture of dose 0 it is not made orthogonal to the in-context update.
@@ -106,9 +114,13 @@ def null_bands(
 
 
 def null_band(
-    metric: str, captures: Captures, generator: np.random.Generator, *, draws: int = DRAWS,
+    metric: str,
+    captures: Captures,
+    generator: np.random.Generator,
+    *,
+    draws: int = DRAWS,
     level: float = LEVEL,
-) -> Band | Undefined:  # fmt: skip
+) -> Band | Undefined:
     """One of the `null_bands`.
 
     Raises:
@@ -137,9 +149,12 @@ def turned(h_zsl: ArrayLike, h_ft: ArrayLike, generator: np.random.Generator) ->
 
 
 def turned_readings(
-    h_icl: ArrayLike, h_zsl: ArrayLike, h_ft: ArrayLike, generator: np.random.Generator,
+    h_icl: ArrayLike,
+    h_zsl: ArrayLike,
+    h_ft: ArrayLike,
+    generator: np.random.Generator,
     draws: int = DRAWS,
-) -> dict[str, list[Number]]:  # fmt: skip
+) -> dict[str, list[Number]]:
     """SimAOU of turned updates, normalised and not, one for each draw."""
     found: dict[str, list[Number]] = {"sim_aou": [], "sim_aou_unnormalised": []}
     for _ in range(draws):

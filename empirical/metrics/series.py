@@ -22,13 +22,26 @@ from empirical.results.control_results import ConditionResult, Series
 
 # Metrics of a finding that replaces a setting; those of Kendall are of the first 100 examples.
 SIMILARITIES = (
-    "sim_aou", "sim_aou_unnormalised", "sim_aou_floor", "sim_aou_matched", "sim_aou_random",
-    "sim_am_before", "sim_am_after", "sim_am_delta", "sim_am_centred_before",
-    "sim_am_centred_after", "sim_am_softmax_before", "sim_am_softmax_after",
-)  # fmt: skip
+    "sim_aou",
+    "sim_aou_unnormalised",
+    "sim_aou_floor",
+    "sim_aou_matched",
+    "sim_aou_random",
+    "sim_am_before",
+    "sim_am_after",
+    "sim_am_delta",
+    "sim_am_centred_before",
+    "sim_am_centred_after",
+    "sim_am_softmax_before",
+    "sim_am_softmax_after",
+)
 RANKS = (
-    "kendall", "kendall_examples", "kendall_random", "kendall_examples_random", "kendall_lengths",
-)  # fmt: skip
+    "kendall",
+    "kendall_examples",
+    "kendall_random",
+    "kendall_examples_random",
+    "kendall_lengths",
+)
 LEVEL, RESAMPLES = 0.95, 1000
 DIGITS = 5  # of the ends of an interval, far below its own error over resamples
 
@@ -56,8 +69,12 @@ class SeriesAccumulator:
             a, z, f = (change(x.m) for x in (icl, zsl, ft))
             for when, other in (("before", z), ("after", f)):
                 found = metrics.sim_am(a, other)
-                rows = Rows(values=found.values, defined=found.defined,
-                            excluded=found.excluded, total=found.total)  # fmt: skip
+                rows = Rows(
+                    values=found.values,
+                    defined=found.defined,
+                    excluded=found.excluded,
+                    total=found.total,
+                )
                 self.more.setdefault(f"sim_am_{name}_{when}", []).append(rows)
 
     @property
@@ -92,24 +109,33 @@ class SeriesAccumulator:
         )
 
 
-def ranks_of(found: Kendall | Undefined, lengths: Similarity | Undefined) -> dict[
-    str, Similarity | Undefined
-]:  # fmt: skip
+def ranks_of(
+    found: Kendall | Undefined, lengths: Similarity | Undefined
+) -> dict[str, Similarity | Undefined]:
     """The series of Kendall by name; all undefined, with the reason, where there is none."""
     if isinstance(found, Undefined):
         return dict.fromkeys(RANKS, found)
     return {
-        "kendall": found.token, "kendall_examples": found.example,
-        "kendall_random": found.token_random, "kendall_examples_random": found.example_random,
+        "kendall": found.token,
+        "kendall_examples": found.example,
+        "kendall_random": found.token_random,
+        "kendall_examples_random": found.example_random,
         "kendall_lengths": lengths,
-    }  # fmt: skip
+    }
 
 
 def to_series(found: Similarity | Undefined, generator: np.random.Generator) -> Series:
     """Means of every example, and of every layer with its bootstrap interval over examples."""
     if isinstance(found, Undefined):
-        return Series(values=np.empty(0, dtype=np.float32), per_layer=(), low=(), high=(),
-                      mean=found, excluded=0, total=0)  # fmt: skip
+        return Series(
+            values=np.empty(0, dtype=np.float32),
+            per_layer=(),
+            low=(),
+            high=(),
+            mean=found,
+            excluded=0,
+            total=0,
+        )
     kept = np.asarray(found.defined.any(1))
     values = np.full(kept.size, np.nan, dtype=np.float32)
     values[kept] = found.per_example()
@@ -132,7 +158,12 @@ def _interval(found: Similarity, layer: int, g: np.random.Generator) -> tuple[Nu
         none = Undefined("fewer than two examples have a value in this layer")
         return none, none
     ends = stats.bootstrap(
-        (x,), np.mean, confidence_level=LEVEL, n_resamples=RESAMPLES, batch=200,
-        method="percentile", rng=g,
-    ).confidence_interval  # fmt: skip
+        (x,),
+        np.mean,
+        confidence_level=LEVEL,
+        n_resamples=RESAMPLES,
+        batch=200,
+        method="percentile",
+        rng=g,
+    ).confidence_interval
     return round(float(ends.low), DIGITS), round(float(ends.high), DIGITS)

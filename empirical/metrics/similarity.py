@@ -354,9 +354,14 @@ def mean_interval(
         one = Undefined("one example has no bootstrap interval")
         return Interval(value=float(x[0]), low=one, high=one, level=level)
     found = stats.bootstrap(
-        (x,), np.mean, confidence_level=level, n_resamples=resamples, batch=50,
-        method="percentile", rng=generator,
-    ).confidence_interval  # fmt: skip
+        (x,),
+        np.mean,
+        confidence_level=level,
+        n_resamples=resamples,
+        batch=50,
+        method="percentile",
+        rng=generator,
+    ).confidence_interval
     return Interval(
         value=float(x.mean()), low=float(found.low), high=float(found.high), level=level
     )

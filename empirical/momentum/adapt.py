@@ -32,8 +32,11 @@ def attentions(model: nn.Module) -> list[nn.Module]:
     Raises:
         UserError: for a model without such layers.
     """
-    found = [m for m in model.modules()
-             if type(m).__name__.endswith("Attention") and hasattr(m, "layer_idx")]  # fmt: skip
+    found = [
+        m
+        for m in model.modules()
+        if type(m).__name__.endswith("Attention") and hasattr(m, "layer_idx")
+    ]
     if not found:
         raise UserError(
             f"expected a decoder whose attention layers go through transformers' attention "
@@ -140,9 +143,12 @@ def _read(folder: Path) -> Any:
     """
     try:
         return AutoModelForCausalLM.from_pretrained(
-            folder, output_loading_info=True, local_files_only=True, trust_remote_code=False,
+            folder,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,
-        )  # fmt: skip
+        )
     except SafetensorError as error:
         raise UserError(
             f"expected weights in {folder / WEIGHTS}, got a damaged file ({error}); copy it again"

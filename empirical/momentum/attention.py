@@ -29,8 +29,15 @@ from empirical.results.attention_kinds import (
 )
 
 RATE, LOGIT = "momentum_eta", "momentum_logit"  # attributes of an attention module
-_HARMLESS = {"position_ids", "cache_position", "use_cache", "output_attentions",
-             "output_hidden_states", "return_dict", "num_items_in_batch"}  # fmt: skip
+_HARMLESS = {
+    "position_ids",
+    "cache_position",
+    "use_cache",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "num_items_in_batch",
+}
 
 
 def rate_of(module: nn.Module) -> float | Tensor:

@@ -94,16 +94,16 @@ def _from_folder(folder: Path) -> Books:
 def _listed(folder: Path, listing: Path) -> Books:
     try:
         listed = json.loads(listing.read_text(encoding="utf-8"))["files"]
-        of = {use: [folder / n for n in sorted(listed) if listed[n]["split"] == use]
-              for use in ("train", "validation")}  # fmt: skip
+        of = {
+            use: [folder / n for n in sorted(listed) if listed[n]["split"] == use]
+            for use in ("train", "validation")
+        }
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"expected an object files with the split of each in {listing}, got "
             f"{type(error).__name__}: {error}; correct it, or remove it to hold out the last tenth"
         ) from error
-    return Books(
-        name=folder.name, training=_read(of["train"]), validation=_read(of["validation"])
-    )  # fmt: skip
+    return Books(name=folder.name, training=_read(of["train"]), validation=_read(of["validation"]))
 
 
 def _read(files: Sequence[Path]) -> tuple[str, ...]:
@@ -181,6 +181,10 @@ def windows(books: Books, vocabulary: int, length: int) -> Windows:
     for part in (every, held_out):
         digest.update(part.tobytes())
     return Windows(
-        name=books.name, tokenizer=tokenizer, training=every[~apart], choosing=every[apart],
-        held_out=held_out, sha256=digest.hexdigest(),
-    )  # fmt: skip
+        name=books.name,
+        tokenizer=tokenizer,
+        training=every[~apart],
+        choosing=every[apart],
+        held_out=held_out,
+        sha256=digest.hexdigest(),
+    )

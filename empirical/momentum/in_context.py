@@ -33,9 +33,16 @@ Table = NDArray[np.float64]
 
 
 def score(
-    model: Any, encoder: Encoder, source: Source, task: Task, *, seed: int, limit: int,
-    length: int, device: torch.device | None = None,
-) -> Scores:  # fmt: skip
+    model: Any,
+    encoder: Encoder,
+    source: Source,
+    task: Task,
+    *,
+    seed: int,
+    limit: int,
+    length: int,
+    device: torch.device | None = None,
+) -> Scores:
     """Chosen classes of the first `limit` evaluation rows, zero-shot and after demonstrations.
 
     The rows are those of the study, shuffled with seed 1; `seed` draws the demonstrations, of which
@@ -66,10 +73,14 @@ def score(
     if np.isnan(zero).any() or np.isnan(found).any():
         return Scores(task=task.name, absent="the model's scores are no finite numbers")
     return Scores(
-        task=task.name, k=packed.used, classes=zero.shape[1],
-        gold=tuple(q.label for q in queries), zero_shot=_best(zero), in_context=_best(found),
+        task=task.name,
+        k=packed.used,
+        classes=zero.shape[1],
+        gold=tuple(q.label for q in queries),
+        zero_shot=_best(zero),
+        in_context=_best(found),
         rows_sha256=rows_sha256(asked, shown[: packed.used]),
-    )  # fmt: skip
+    )
 
 
 def _best(table: Table) -> tuple[int, ...]:
@@ -198,9 +209,11 @@ def reading(model: Any) -> Iterator[None]:
 
 
 def _check(
-    model: Any, queries: Sequence[Query], offered: Sequence[Sequence[tuple[int, ...]]],
+    model: Any,
+    queries: Sequence[Query],
+    offered: Sequence[Sequence[tuple[int, ...]]],
     context: Sequence[int],
-) -> None:  # fmt: skip
+) -> None:
     """Refuse what cannot be scored.
 
     Raises:

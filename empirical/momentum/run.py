@@ -109,13 +109,22 @@ def jobs_of(asked: Request) -> list[Job]:
     text = windows(read_books(asked.text), at.vocabulary, at.length)
     return [
         Job(
-            scale=at, layer=layer, seed=seed, text=text, source=asked.text, data=asked.data,
-            limit=asked.limit, device=asked.device, threads=asked.threads, keep=asked.keep,
-            out=asked.out, command=_command(asked, layer, seed),
+            scale=at,
+            layer=layer,
+            seed=seed,
+            text=text,
+            source=asked.text,
+            data=asked.data,
+            limit=asked.limit,
+            device=asked.device,
+            threads=asked.threads,
+            keep=asked.keep,
+            out=asked.out,
+            command=_command(asked, layer, seed),
         )
         for seed in asked.seeds
         for layer in chosen
-    ]  # fmt: skip
+    ]
 
 
 def _command(asked: Request, layer: Layer, seed: int) -> tuple[str, ...]:
@@ -148,8 +157,9 @@ def missing(jobs: Sequence[Job]) -> list[Job]:
         if job.seed not in shared:
             shared[job.seed] = equal_of(job.scale, job.seed, job.text)
         known = shared[job.seed]
-        differs = [f.name for f in fields(Equal)
-                   if getattr(held.equal, f.name) != getattr(known, f.name)]  # fmt: skip
+        differs = [
+            f.name for f in fields(Equal) if getattr(held.equal, f.name) != getattr(known, f.name)
+        ]
         if held.origin.text_sha256 != job.text.sha256:
             differs.insert(0, "text")
         if differs:
@@ -218,17 +228,28 @@ def measured(job: Job, model: Any, curves: Curves, equal: Equal) -> Trained:
     """The file's content of a trained model."""
     at = job.scale
     return Trained(
-        scale=at.name, layer=job.layer, seed=job.seed, length=at.length, equal=equal,
-        curve=curves.training, held_out_curve=curves.held_out, losses=all_losses(job, model),
-        scores=all_scores(job, model), rates=adapt.rates(model),
+        scale=at.name,
+        layer=job.layer,
+        seed=job.seed,
+        length=at.length,
+        equal=equal,
+        curve=curves.training,
+        held_out_curve=curves.held_out,
+        losses=all_losses(job, model),
+        scores=all_scores(job, model),
+        rates=adapt.rates(model),
         origin=Origin(
-            text=job.source, text_sha256=job.text.sha256,
-            device=digest.device_name(next(model.parameters()).device), dtype=at.dtype,
-            threads=job.threads, versions=provenance.versions(),
-            code_sha256=provenance.code_sha256(), commit=provenance.commit(),
+            text=job.source,
+            text_sha256=job.text.sha256,
+            device=digest.device_name(next(model.parameters()).device),
+            dtype=at.dtype,
+            threads=job.threads,
+            versions=provenance.versions(),
+            code_sha256=provenance.code_sha256(),
+            commit=provenance.commit(),
             command=job.command,
         ),
-    )  # fmt: skip
+    )
 
 
 def all_losses(job: Job, model: Any) -> dict[str, tuple[float, ...]]:
@@ -259,8 +280,13 @@ def all_scores(job: Job, model: Any) -> dict[str, Scores]:
     out = {}
     for name, task, source in asked:
         found = in_context.score(
-            model, encoder, source, replace(task, k=32), seed=job.seed, limit=job.limit,
+            model,
+            encoder,
+            source,
+            replace(task, k=32),
+            seed=job.seed,
+            limit=job.limit,
             length=job.scale.context,
-        )  # fmt: skip
+        )
         out[name] = replace(found, task=name)
     return out

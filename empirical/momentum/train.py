@@ -186,18 +186,33 @@ def arguments(at: Scale, seed: int, out: Path, rows: int, device: str) -> Traini
             "choose another number with --rows"
         )
     made = TrainingArguments(
-        output_dir=str(out / CHECKPOINTS), max_steps=at.steps, per_device_train_batch_size=rows,
-        gradient_accumulation_steps=at.rows // (rows * shared), learning_rate=at.rate,
-        lr_scheduler_type="polynomial", lr_scheduler_kwargs={"lr_end": 0.0},
-        warmup_steps=at.warmup, adam_beta1=at.betas[0], adam_beta2=at.betas[1],
-        adam_epsilon=at.epsilon, weight_decay=at.decay, max_grad_norm=at.clip,
-        bf16=at.dtype == "bfloat16", use_cpu=device == "cpu", logging_steps=at.every,
-        logging_nan_inf_filter=False, save_steps=at.save, save_total_limit=1, report_to="none",
-        disable_tqdm=True, remove_unused_columns=False, dataloader_num_workers=0,
+        output_dir=str(out / CHECKPOINTS),
+        max_steps=at.steps,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=at.rows // (rows * shared),
+        learning_rate=at.rate,
+        lr_scheduler_type="polynomial",
+        lr_scheduler_kwargs={"lr_end": 0.0},
+        warmup_steps=at.warmup,
+        adam_beta1=at.betas[0],
+        adam_beta2=at.betas[1],
+        adam_epsilon=at.epsilon,
+        weight_decay=at.decay,
+        max_grad_norm=at.clip,
+        bf16=at.dtype == "bfloat16",
+        use_cpu=device == "cpu",
+        logging_steps=at.every,
+        logging_nan_inf_filter=False,
+        save_steps=at.save,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
         ddp_find_unused_parameters=False,  # every kind uses every weight
         seed=seed,  # the Trainer sets torch's global seed; nothing here draws from it
         log_level="error",
-    )  # fmt: skip
+    )
     if made.n_gpu > 1:  # without a launcher every GPU would get a batch of its own
         made._n_gpu = 1
     return made
@@ -226,9 +241,11 @@ def train(
     with reporter.stage(f"{layer.name}, seed {seed}", at.steps) as advance:
         watch = _Watch(at, text, advance)
         trainer = _Trainer(
-            model=model, args=arguments(at, seed, out, rows or at.rows, device),
-            train_dataset=_Ordered(text.training, places), callbacks=[watch],
-        )  # fmt: skip
+            model=model,
+            args=arguments(at, seed, out, rows or at.rows, device),
+            train_dataset=_Ordered(text.training, places),
+            callbacks=[watch],
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         last = _last(out / CHECKPOINTS)
@@ -251,10 +268,13 @@ def equal_of(at: Scale, seed: int, text: Windows) -> Equal:
     """What the models of a seed share."""
     first = initial(at, seed)
     return Equal(
-        parameters=sum(p.numel() for p in first.parameters()), steps=at.steps, tokens=at.tokens,
-        initial_sha256=weights_sha256(first), order_sha256=order_sha256(text, at, seed),
+        parameters=sum(p.numel() for p in first.parameters()),
+        steps=at.steps,
+        tokens=at.tokens,
+        initial_sha256=weights_sha256(first),
+        order_sha256=order_sha256(text, at, seed),
         settings=at.settings(),
-    )  # fmt: skip
+    )
 
 
 def begin(at: Scale, layer: Layer, seed: int, text: Windows, folder: Path) -> Equal:

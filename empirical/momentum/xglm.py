@@ -44,9 +44,14 @@ class InterfacedXGLMAttention(XGLMAttention):
         attend: Callable[..., tuple[Tensor, Any]]
         attend = sdpa_attention_forward if kind is None else FUNCTIONS[kind]
         mixed, _ = attend(
-            self, query, key, value, attention_mask, scaling=self.scaling,
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            scaling=self.scaling,
             dropout=(self.dropout or 0.0) if self.training else 0.0,
-        )  # fmt: skip
+        )
         out: Tensor = self.out_proj(mixed.flatten(-2))
         return out, None
 

@@ -111,10 +111,8 @@ class Run:
     optimiser: torch.optim.Adam
     episodes: Episodes
     state: dict[str, float] = field(
-        default_factory=lambda: {
-            "step": 0, "stage": 0, "began": 0, "running": 0.0, "seconds": 0.0,
-        }
-    )  # fmt: skip
+        default_factory=lambda: {"step": 0, "stage": 0, "began": 0, "running": 0.0, "seconds": 0.0}
+    )
 
     @property
     def stage(self) -> Stage:
@@ -219,9 +217,13 @@ def train(out: Path, recipe: Recipe) -> None:
             continue
         run.state["seconds"] += time.monotonic() - last
         last = time.monotonic()
-        line = {"step": int(run.state["step"]), "stage": int(run.state["stage"]),
-                "loss": round(loss, 4), "accuracy": round(run.state["running"], 4),
-                "seconds": round(run.state["seconds"])}  # fmt: skip
+        line = {
+            "step": int(run.state["step"]),
+            "stage": int(run.state["stage"]),
+            "loss": round(loss, 4),
+            "accuracy": round(run.state["running"], 4),
+            "seconds": round(run.state["seconds"]),
+        }
         with (out / "training.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)

@@ -46,25 +46,59 @@ class Stage:
 
 
 STAGES = (
-    Stage(shape=Shape(words=1, class_words=1, synonyms=1, purity=1.0), trims=(0,), classes=2,
-          threshold=0.9),
-    Stage(shape=Shape(words=1, class_words=1, synonyms=1, purity=1.0), trims=(0, 0, 1), classes=3,
-          threshold=0.85),
-    Stage(shape=Shape(words=1, class_words=1, synonyms=1, purity=1.0), trims=(0, 1, 1, 2, 4),
-          classes=3, threshold=0.85),
-    Stage(shape=Shape(words=1, class_words=1, synonyms=2, purity=1.0), trims=(1, 4, FULL),
-          classes=3, threshold=0.85),
-    Stage(shape=Shape(words=1, class_words=1, purity=1.0), trims=(2, FULL, FULL), classes=5,
-          threshold=0.75),
-    Stage(shape=Shape(words=2, class_words=2, purity=1.0), trims=(2, FULL, FULL, FULL), classes=5,
-          threshold=0.75),
-    Stage(shape=Shape(words=4, class_words=3, purity=1.0), trims=(FULL,), classes=5,
-          threshold=0.75),
-    Stage(shape=Shape(), trims=(FULL,), classes=5, inputs=(8, 34), tokens=8000, steps=3000,
-          prose=True),
-    Stage(shape=Shape(), trims=(FULL,), classes=5, inputs=(8, 34), tokens=8000, steps=1500,
-          prose=True, language=0.3),
-)  # fmt: skip
+    Stage(
+        shape=Shape(words=1, class_words=1, synonyms=1, purity=1.0),
+        trims=(0,),
+        classes=2,
+        threshold=0.9,
+    ),
+    Stage(
+        shape=Shape(words=1, class_words=1, synonyms=1, purity=1.0),
+        trims=(0, 0, 1),
+        classes=3,
+        threshold=0.85,
+    ),
+    Stage(
+        shape=Shape(words=1, class_words=1, synonyms=1, purity=1.0),
+        trims=(0, 1, 1, 2, 4),
+        classes=3,
+        threshold=0.85,
+    ),
+    Stage(
+        shape=Shape(words=1, class_words=1, synonyms=2, purity=1.0),
+        trims=(1, 4, FULL),
+        classes=3,
+        threshold=0.85,
+    ),
+    Stage(
+        shape=Shape(words=1, class_words=1, purity=1.0),
+        trims=(2, FULL, FULL),
+        classes=5,
+        threshold=0.75,
+    ),
+    Stage(
+        shape=Shape(words=2, class_words=2, purity=1.0),
+        trims=(2, FULL, FULL, FULL),
+        classes=5,
+        threshold=0.75,
+    ),
+    Stage(
+        shape=Shape(words=4, class_words=3, purity=1.0), trims=(FULL,), classes=5, threshold=0.75
+    ),
+    Stage(
+        shape=Shape(), trims=(FULL,), classes=5, inputs=(8, 34), tokens=8000, steps=3000, prose=True
+    ),
+    Stage(
+        shape=Shape(),
+        trims=(FULL,),
+        classes=5,
+        inputs=(8, 34),
+        tokens=8000,
+        steps=1500,
+        prose=True,
+        language=0.3,
+    ),
+)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -108,10 +108,13 @@ def evaluate_task(
     if not all(isinstance(x, Proportion) for x in found.values()):
         raise ValueError("expected at least one evaluation example, got none")
     return Reassigned(
-        task=task.name, classes=len(task.labels), k=k,
+        task=task.name,
+        classes=len(task.labels),
+        k=k,
         assignments=tuple(each),
-        zero_shot=found["zsl"], in_context=found["icl"],  # type: ignore[arg-type] # checked above
-    )  # fmt: skip
+        zero_shot=found["zsl"],  # type: ignore[arg-type] # checked above
+        in_context=found["icl"],  # type: ignore[arg-type] # checked above
+    )
 
 
 def main() -> None:
@@ -131,12 +134,20 @@ def main() -> None:
     rows = []
     for task in TASKS.values():
         row = evaluate_task(
-            model, task, options.k, options.examples, options.assignments, options.seed,
+            model,
+            task,
+            options.k,
+            options.examples,
+            options.assignments,
+            options.seed,
             options.data,
-        )  # fmt: skip
+        )
         rows.append(row)
-        print(f"{row.task}: chance {100 / row.classes:.1f}, zero-shot {row.zero_shot.value:.1f}, "
-              f"in-context {row.in_context.value:.1f}", flush=True)  # fmt: skip
+        print(
+            f"{row.task}: chance {100 / row.classes:.1f}, zero-shot {row.zero_shot.value:.1f}, "
+            f"in-context {row.in_context.value:.1f}",
+            flush=True,
+        )
     out = {
         "command": f"python -m empirical.training.evaluate{named} --seed {options.seed} "
         f"--k {options.k} --examples {options.examples} --assignments {options.assignments}",

@@ -258,9 +258,12 @@ def _start(data: Path, out: Path, recipe: Recipe) -> Run:
     tokenizer = build_tokenizer(texts)
     tokenizer.save_pretrained(out)
     model = build_model(
-        len(tokenizer), torch.Generator().manual_seed(recipe.seed),
-        width=WIDTH, ffn=4 * WIDTH, deviation=(2 * WIDTH) ** -0.5,
-    )  # fmt: skip
+        len(tokenizer),
+        torch.Generator().manual_seed(recipe.seed),
+        width=WIDTH,
+        ffn=4 * WIDTH,
+        deviation=(2 * WIDTH) ** -0.5,
+    )
     run = Run(
         model=model,
         optimiser=torch.optim.AdamW(
@@ -290,11 +293,13 @@ def train(data: Path, out: Path, recipe: Recipe) -> None:
         run.state["seconds"] += time.monotonic() - last
         last = time.monotonic()
         line = {
-            "step": int(run.state["step"]), "stage": int(run.state["stage"]), "loss": parts,
+            "step": int(run.state["step"]),
+            "stage": int(run.state["stage"]),
+            "loss": parts,
             "accuracy": round(run.state["running"], 3),
             "families": {k: round(x, 3) for k, x in sorted(run.right.items())},
             "seconds": round(run.state["seconds"]),
-        }  # fmt: skip
+        }
         with (out / "training.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)
@@ -302,9 +307,10 @@ def train(data: Path, out: Path, recipe: Recipe) -> None:
             run.state.update(stage=run.state["stage"] + 1, began=run.state["step"], running=0.0)
         save(out, run.model, run.optimiser, state=run.state, right=run.right)
     made = asdict(recipe) | {
-        "held_out": HELD_OUT, "steps": run.state["step"],
+        "held_out": HELD_OUT,
+        "steps": run.state["step"],
         "stages": list(map(asdict, READER_STAGES)),
-    }  # fmt: skip
+    }
     (out / "recipe.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
@@ -323,9 +329,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     recipe = Recipe(
-        seed=options.seed, rate=options.rate, direct=options.direct, prose=options.prose,
-        repeated=options.repeated, named=options.named,
-    )  # fmt: skip
+        seed=options.seed,
+        rate=options.rate,
+        direct=options.direct,
+        prose=options.prose,
+        repeated=options.repeated,
+        named=options.named,
+    )
     train(options.data, options.out, recipe)
 
 

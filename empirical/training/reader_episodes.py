@@ -70,23 +70,84 @@ _FIRST = {"word": 0.3, "sentiment": 0.4, "topic": 0.25, "inference": 0.05}
 _MORE = {"word": 0.1, "sentiment": 0.45, "topic": 0.42, "inference": 0.03}
 _REAL = {"word": 0.1, "book": 0.1, "sentiment": 0.4, "topic": 0.34, "inference": 0.06}
 READER_STAGES = (
-    ReaderStage(odds={"word": 1.0}, trims=(0,), classes=2, inputs=(17, 17), tokens=4000,
-                threshold=0.9, guided=1.0),
-    ReaderStage(odds={"word": 1.0}, trims=(0, 2, FULL), classes=3, inputs=(17, 17), tokens=4000,
-                threshold=0.9, guided=1.0),
-    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=2000, crop=32,
-                direct=224, steps=700, guided=1.0),
-    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=5000, crop=32,
-                direct=64, steps=318, guided=1.0),
-    ReaderStage(odds=_FIRST, trims=(FULL,), classes=2, inputs=(12, 20), tokens=5000, crop=32,
-                direct=64, steps=250, guided=1.0, kept=1.0),
-    ReaderStage(odds=_MORE, trims=(FULL,), classes=2, inputs=(12, 20), tokens=6000, crop=32,
-                guided=3.0, kept=1.0, steps=600),
-    ReaderStage(odds=_REAL, trims=(FULL,), classes=4, inputs=(12, 24), tokens=6500, guided=0.5,
-                kept=0.5, fillers=1, steps=350),
-    ReaderStage(odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=6500, fillers=1,
-                steps=350),
-)  # fmt: skip
+    ReaderStage(
+        odds={"word": 1.0},
+        trims=(0,),
+        classes=2,
+        inputs=(17, 17),
+        tokens=4000,
+        threshold=0.9,
+        guided=1.0,
+    ),
+    ReaderStage(
+        odds={"word": 1.0},
+        trims=(0, 2, FULL),
+        classes=3,
+        inputs=(17, 17),
+        tokens=4000,
+        threshold=0.9,
+        guided=1.0,
+    ),
+    ReaderStage(
+        odds=_FIRST,
+        trims=(FULL,),
+        classes=2,
+        inputs=(12, 20),
+        tokens=2000,
+        crop=32,
+        direct=224,
+        steps=700,
+        guided=1.0,
+    ),
+    ReaderStage(
+        odds=_FIRST,
+        trims=(FULL,),
+        classes=2,
+        inputs=(12, 20),
+        tokens=5000,
+        crop=32,
+        direct=64,
+        steps=318,
+        guided=1.0,
+    ),
+    ReaderStage(
+        odds=_FIRST,
+        trims=(FULL,),
+        classes=2,
+        inputs=(12, 20),
+        tokens=5000,
+        crop=32,
+        direct=64,
+        steps=250,
+        guided=1.0,
+        kept=1.0,
+    ),
+    ReaderStage(
+        odds=_MORE,
+        trims=(FULL,),
+        classes=2,
+        inputs=(12, 20),
+        tokens=6000,
+        crop=32,
+        guided=3.0,
+        kept=1.0,
+        steps=600,
+    ),
+    ReaderStage(
+        odds=_REAL,
+        trims=(FULL,),
+        classes=4,
+        inputs=(12, 24),
+        tokens=6500,
+        guided=0.5,
+        kept=0.5,
+        fillers=1,
+        steps=350,
+    ),
+    ReaderStage(
+        odds=_REAL, trims=(FULL,), classes=5, inputs=(16, 34), tokens=6500, fillers=1, steps=350
+    ),
+)
 
 
 def kept_apart(source: FolderSource, task: Task, train: Sequence[Row]) -> set[int]:
@@ -112,8 +173,11 @@ class Texts:
 
     def all_text(self) -> list[str]:
         """Everything, for the tokenizer."""
-        lines = [TASKS[name].template.format(**row.fields)
-                 for name, rows in self.rows.items() for row in rows]  # fmt: skip
+        lines = [
+            TASKS[name].template.format(**row.fields)
+            for name, rows in self.rows.items()
+            for row in rows
+        ]
         for book in self.books.values():
             lines += book.split("\n")
         return lines

@@ -28,9 +28,7 @@ def _by_induction(error: Any) -> Induction:
         {
             "S": Invariant(
                 closed=lambda ops, v, s: v["W"] + s["E"] @ v["X"].T,
-                base=(
-                    Step(CANCEL, lambda ops, v: v["W"] + ops.empty(v["T"]) @ v["X"].T),
-                ),
+                base=(Step(CANCEL, lambda ops, v: v["W"] + ops.empty(v["T"]) @ v["X"].T),),
                 step=(
                     Step(
                         DIFFERENTIATE,
@@ -39,14 +37,16 @@ def _by_induction(error: Any) -> Induction:
                     Step(
                         "hypothesis",
                         lambda ops, v: (
-                            v["W"] + v["E_n"] @ v["X_n"].T
+                            v["W"]
+                            + v["E_n"] @ v["X_n"].T
                             - ops.scale(v["gamma"], error(ops, v) @ v["x"].T)
                         ),
                     ),
                     Step(
                         SCALARS,
                         lambda ops, v: (
-                            v["W"] + v["E_n"] @ v["X_n"].T
+                            v["W"]
+                            + v["E_n"] @ v["X_n"].T
                             + (-ops.scale(v["gamma"], error(ops, v))) @ v["x"].T
                         ),
                     ),
@@ -61,7 +61,7 @@ def _by_induction(error: Any) -> Induction:
                 ),
             )
         }
-    )  # fmt: skip
+    )
 
 
 LINEAR_LAYER: dict[str, Derivation] = {

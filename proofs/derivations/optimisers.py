@@ -79,11 +79,7 @@ def _chain(first: Any, E: Any, error: Any, start: str) -> tuple[Step, ...]:
 
     def collected(ops: Any, v: Any, joined: bool) -> Any:
         made, e = E(ops, v), error(ops, v)
-        tail = (
-            _joined(ops, v, made["E"], e)
-            if joined
-            else made["E"] @ v["X_n"].T + e @ v["x"].T
-        )  # fmt: skip
+        tail = _joined(ops, v, made["E"], e) if joined else made["E"] @ v["X_n"].T + e @ v["x"].T
         if start == "":
             return tail
         W = v["W"] if start == "W" else ops.scale(made["c"], v["W"])

@@ -112,25 +112,15 @@ SOFTMAX: dict[str, Derivation] = {
     ),
     "softmax-mixture": Direct(
         (
-            Step(
-                BLOCKS,
-                lambda ops, v: _joined(ops, v, _exp("K_demo")(ops, v), _exp("K")(ops, v)),
-            ),
-            *_split(
-                lambda ops, v: v["V_demo"],
-                _exp("K_demo"),
-                lambda ops, v: v["V"],
-                _exp("K"),
-            ),
+            Step(BLOCKS, lambda ops, v: _joined(ops, v, _exp("K_demo")(ops, v), _exp("K")(ops, v))),
+            *_split(lambda ops, v: v["V_demo"], _exp("K_demo"), lambda ops, v: v["V"], _exp("K")),
         )
     ),
     "softmax-shift": Direct(
         (
             Step(
                 EXPONENTIAL,
-                lambda ops, v: average(
-                    ops, v["V"], ops.exp(v["c"]) @ ops.exp(v["q"].T @ v["K"])
-                ),
+                lambda ops, v: average(ops, v["V"], ops.exp(v["c"]) @ ops.exp(v["q"].T @ v["K"])),
             ),
             Step(
                 EXPAND,
@@ -145,7 +135,9 @@ SOFTMAX: dict[str, Derivation] = {
             Step(
                 EXPONENTIAL,
                 lambda ops, v: (
-                    v["V"] @ ops.exp(v["q"].T @ v["K"]).T @ ops.exp(v["c"])
+                    v["V"]
+                    @ ops.exp(v["q"].T @ v["K"]).T
+                    @ ops.exp(v["c"])
                     @ (
                         ops.inverse(mass(ops, ops.exp(v["q"].T @ v["K"])))
                         @ ops.inverse(ops.exp(v["c"]))
@@ -155,7 +147,8 @@ SOFTMAX: dict[str, Derivation] = {
             Step(
                 UNITS,
                 lambda ops, v: (
-                    v["V"] @ ops.exp(v["q"].T @ v["K"]).T
+                    v["V"]
+                    @ ops.exp(v["q"].T @ v["K"]).T
                     @ (ops.exp(v["c"]) @ ops.inverse(ops.exp(v["c"])))
                     @ ops.inverse(mass(ops, ops.exp(v["q"].T @ v["K"])))
                 ),
@@ -168,14 +161,16 @@ SOFTMAX: dict[str, Derivation] = {
             Step(
                 DIFFERENTIATE,
                 lambda ops, v: (
-                    v["W"]
-                    - (
-                        -ops.scale(
-                            ops.inverse(mass(ops, v["phi"].T @ v["Phi"])), v["V"] @ v["Phi"].T
+                    (
+                        v["W"]
+                        - (
+                            -ops.scale(
+                                ops.inverse(mass(ops, v["phi"].T @ v["Phi"])), v["V"] @ v["Phi"].T
+                            )
                         )
                     )
-                )
-                @ v["phi"],
+                    @ v["phi"]
+                ),
             ),
             Step(
                 EXPAND,
@@ -208,9 +203,7 @@ SOFTMAX: dict[str, Derivation] = {
             Step(
                 KHATRI_RAO,
                 lambda ops, v: _features_apart(
-                    ops,
-                    v,
-                    ops.khatri_rao(v["K"], v["K"]).T @ ops.khatri_rao(v["Q"], v["Q"]),
+                    ops, v, ops.khatri_rao(v["K"], v["K"]).T @ ops.khatri_rao(v["Q"], v["Q"])
                 ),
             ),
             Step(
@@ -235,9 +228,7 @@ SOFTMAX: dict[str, Derivation] = {
                             ops.scale(v["a_1"], v["K"]),
                             ops.scale(v["a_2"], ops.khatri_rao(v["K"], v["K"])),
                         ).T
-                        @ ops.vcat(
-                            ops.ones(v["Q"]), v["Q"], ops.khatri_rao(v["Q"], v["Q"])
-                        )
+                        @ ops.vcat(ops.ones(v["Q"]), v["Q"], ops.khatri_rao(v["Q"], v["Q"]))
                     )
                 ),
             ),
@@ -248,24 +239,21 @@ SOFTMAX: dict[str, Derivation] = {
             Step(CANCEL, _block_with(lambda ops, v: v["W_1"] @ v["a_C"])),
             Step(
                 EXPAND,
-                _block_with(
-                    lambda ops, v: v["W_1"] @ v["a"] + v["W_1"] @ (v["a_C"] - v["a"])
-                ),
+                _block_with(lambda ops, v: v["W_1"] @ v["a"] + v["W_1"] @ (v["a_C"] - v["a"])),
             ),
             Step(
                 INVERSE,
                 _block_with(
                     lambda ops, v: (
                         v["W_1"] @ v["a"]
-                        + v["W_1"] @ (v["a_C"] - v["a"])
-                        @ ops.inverse(v["a"].T @ v["a"]) @ (v["a"].T @ v["a"])
+                        + v["W_1"]
+                        @ (v["a_C"] - v["a"])
+                        @ ops.inverse(v["a"].T @ v["a"])
+                        @ (v["a"].T @ v["a"])
                     )
                 ),
             ),
-            Step(
-                DISTRIBUTE,
-                _block_with(lambda ops, v: (v["W_1"] + _moved(ops, v)) @ v["a"]),
-            ),
+            Step(DISTRIBUTE, _block_with(lambda ops, v: (v["W_1"] + _moved(ops, v)) @ v["a"])),
         )
     ),
-}  # fmt: skip
+}

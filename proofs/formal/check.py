@@ -19,8 +19,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from proofs.derivations import DERIVATIONS
-from proofs.formal.coq import NotFormal
-from proofs.formal.lemmas import Lemmas, lemmas
+from proofs.formal.coq import Lemmas, NotFormal
+from proofs.formal.lemmas import lemmas
 from proofs.formal.refutations import refutation
 from proofs.statements import Statement
 
@@ -227,8 +227,12 @@ def _one_by_one(texts: Mapping[str, Lemmas], folder: Path, file: str) -> dict[st
 def _coqc(folder: Path, file: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["coqc", "-q", "-w", "none", "-time", "-Q", ".", _LIBRARY, file],
-        cwd=folder, capture_output=True, text=True, check=False, encoding="utf-8",
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+    )
 
 
 _TIME = re.compile(r"^Chars (\d+) - \d+ \[.*\] ([0-9.]+) secs.*$", re.MULTILINE)

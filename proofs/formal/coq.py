@@ -15,6 +15,14 @@ RESERVED = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lemmas:
+    """Coq text for one statement, and the names of the lemmas it proves."""
+
+    text: str
+    names: tuple[str, ...]
+
+
 class NotFormal(ValueError):
     """A statement has no Coq lemma; the message says why."""
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from proofs.evaluate import LARGEST, NotEvaluated, Point, Rows
 from proofs.formal.coq import (
+    Lemmas,
     NotFormal,
     Printer,
     carried_out,
@@ -22,7 +23,6 @@ from proofs.formal.coq import (
     parts,
     symbols,
 )
-from proofs.formal.lemmas import Lemmas
 from proofs.statements import Side, Statement
 from proofs.terms import Dim, Term, TermOps, components, contains
 from proofs.terms import variables as variables_of
@@ -88,7 +88,11 @@ def refutation(statement: Statement, right: Side) -> Lemmas:
 
 
 def _found(statement: Statement, left: Term, right: Term) -> Point:
-    """A point at which the sides differ, the smallest of some; a witness where there is one."""
+    """A point at which the sides differ, the smallest of some; a witness where there is one.
+
+    Raises:
+        NotFormal: where the sides are equal at all of them.
+    """
     if statement.witness is not None:
         return _witness(statement)
     generator = random.Random(0)

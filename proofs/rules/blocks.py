@@ -21,6 +21,7 @@ def _alike(nodes: tuple[Flat, ...], kind: str) -> bool:
 
 
 def join_blocks(node: Flat) -> Flat | None:
+    """Operations on block matrices, carried out block by block."""
     kind = node[0]
     if kind == "T" and node[1][0] in ("hcat", "vcat"):
         turned = "vcat" if node[1][0] == "hcat" else "hcat"

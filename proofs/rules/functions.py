@@ -9,6 +9,7 @@ from proofs.terms import ONE, Term
 
 
 def khatri_rao(node: Flat) -> Flat | None:
+    """(A * B)^T (C * D) to (A^T C) . (B^T D)."""
     if node[0] != "product":
         return None
     for i, (a, b) in enumerate(zip(node[1:], node[2:], strict=False), 1):

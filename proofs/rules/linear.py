@@ -7,6 +7,7 @@ from proofs.terms import ONE
 
 
 def signs(node: Flat) -> Flat | None:
+    """A minus sign out of a node, and out of a sum that begins with one."""
     if node[0] == "product":
         for i, a in enumerate(node[1:], 1):
             if a[0] == "sum" and _leads_negative(a):
@@ -15,6 +16,7 @@ def signs(node: Flat) -> Flat | None:
 
 
 def signs_out(node: Flat) -> Flat | None:
+    """A minus sign out of a node."""
     kind = node[0]
     if kind == "neg" and node[1][0] == "neg":
         return node[1][1]  # type: ignore[no-any-return] # a Flat
@@ -54,6 +56,7 @@ def _leads_negative(node: Flat) -> bool:
 
 
 def scalars(node: Flat) -> Flat | None:
+    """A scalar factor out of a node."""
     kind = node[0]
     if kind == "product":
         for i, a in enumerate(node[1:], 1):
@@ -107,12 +110,14 @@ def _facing(segment: tuple[Flat, ...]) -> tuple[Flat, ...]:
 
 
 def transposed(node: Flat) -> Flat:
+    """The transpose of a factor, A for A^T."""
     if node[0] == "T":
         return node[1]  # type: ignore[no-any-return] # a Flat
     return node if shape_of(node) == (ONE, ONE) or node[0] == "diag" else ("T", node)
 
 
 def distribute(node: Flat) -> Flat | None:
+    """A sum out of a product, a scaling, an entry-wise product or a linear function."""
     kind = node[0]
     if kind == "product":
         for i, a in enumerate(node[1:], 1):
@@ -132,6 +137,7 @@ def distribute(node: Flat) -> Flat | None:
 
 
 def transpose(node: Flat) -> Flat | None:
+    """A transpose into a sum, a product or a transpose."""
     if node[0] != "T":
         return None
     inner = node[1]

@@ -25,6 +25,7 @@ def _freeze(term: Term) -> Flat:
 
 
 def regroup(node: Flat) -> Flat:
+    """A node with nested sums, products and blocks of its own kind opened, and its sum sorted."""
     kind, args = node[0], node[1:]
     if kind in ("sum", "product", "hcat", "vcat"):
         parts = tuple(x for a in args for x in (a[1:] if a[0] == kind else (a,)))
@@ -35,6 +36,7 @@ def regroup(node: Flat) -> Flat:
 
 
 def is_leaf(node: Flat) -> bool:
+    """Whether a node has no arguments to rewrite."""
     return node[0] in LEAVES
 
 
@@ -78,4 +80,5 @@ def shape_of(node: Flat) -> Shape:
 
 
 def zeros(shape: Shape) -> Flat:
+    """The zero matrix of this shape."""
     return ("zero", "", *shape)

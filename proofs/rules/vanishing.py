@@ -6,6 +6,8 @@ from proofs.rules.trees import Flat, regroup, shape_of, zeros
 
 
 def cancel(node: Flat) -> Flat | None:
+    """Zeros out of a node, and A with -A out of a sum."""
+
     def is_zero(a: Flat) -> bool:
         return bool(a[0] == "zero")
 
@@ -32,6 +34,7 @@ def cancel(node: Flat) -> Flat | None:
 
 
 def identity(node: Flat) -> Flat | None:
+    """An identity out of a product, a scaling, a transpose or an inverse."""
     kind = node[0]
     if kind == "product":
         for i, a in enumerate(node[1:], 1):
@@ -47,6 +50,7 @@ def identity(node: Flat) -> Flat | None:
 
 
 def inverse(node: Flat) -> Flat | None:
+    """The identity for a matrix beside its inverse."""
     if node[0] != "product":
         return None
     factors = node[1:]

@@ -47,6 +47,7 @@ def _after_step(ops: Any, v: Any, sign: int) -> Any:
 
 
 def no_weights(ops: Any, v: Any) -> Any:
+    """W_0 = 0, of as many rows as Y and columns as X has rows."""
     return ops.zeros_like(v["Y"] @ v["X"].T)
 
 

@@ -25,9 +25,7 @@ def _grown(ops: Any, v: Any) -> Any:
 
 def _momentum_sum(ops: Any, v: Any) -> Any:
     """m_t = eta (m_{t-1} + v_{t-1})."""
-    return ops.scan(
-        lambda s, x: {"M": ops.scale(v["eta"], s["M"] + x)}, {"M": v["m"]}, v["V"]
-    )["M"]  # fmt: skip
+    return ops.scan(lambda s, x: {"M": ops.scale(v["eta"], s["M"] + x)}, {"M": v["m"]}, v["V"])["M"]
 
 
 def _heavy_ball(ops: Any, v: Any) -> Any:

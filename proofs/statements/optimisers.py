@@ -52,9 +52,7 @@ def _unrolled(step: Any, names: str) -> Side:
     """c W + E X^T, with W alone where the share c stays one."""
 
     def side(ops: Any, v: Any) -> Any:
-        s = ops.fold(
-            lambda s, x, t: step(ops, v, s, x, t), _start(ops, v, names), v["X"], v["T"]
-        )  # fmt: skip
+        s = ops.fold(lambda s, x, t: step(ops, v, s, x, t), _start(ops, v, names), v["X"], v["T"])
         W = ops.scale(s["c"], v["W"]) if "c" in names else v["W"]
         return W + s["E"] @ v["X"].T
 

@@ -65,7 +65,10 @@ def _shifted(ops: Any, v: Any) -> Any:
 def _kernel_step(ops: Any, v: Any) -> Any:
     """One step on -(1/L) <U Phi, V>, read at phi(q)."""
     L = mass(ops, v["phi"].T @ v["Phi"])
-    loss = lambda U: -ops.scale(ops.inverse(L), ops.inner(U @ v["Phi"], v["V"]))  # noqa: E731
+
+    def loss(U: Any) -> Any:
+        return -ops.scale(ops.inverse(L), ops.inner(U @ v["Phi"], v["V"]))
+
     return (v["W"] - ops.grad(loss, v["W"])) @ v["phi"]
 
 

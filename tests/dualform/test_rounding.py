@@ -130,8 +130,7 @@ def test_flushed_denormals_are_refused() -> None:
         pytest.fail("expected a processor that can flush denormals, got one that cannot")
     try:
         a = Tracked(torch.ones(1, 1))
-        for wrong in (lambda: a @ a, lambda: a + a, lambda: a.times(a),
-                      lambda: exp(a)):  # fmt: skip
+        for wrong in (lambda: a @ a, lambda: a + a, lambda: a.times(a), lambda: exp(a)):
             with pytest.raises(UnboundedArithmetic, match=r"set_flush_denormal\(False\)"):
                 wrong()
     finally:
@@ -156,8 +155,13 @@ def test_autocast_is_refused() -> None:
 
 def test_mixed_types_and_scalars_without_axes_are_refused() -> None:
     a, wide = Tracked(torch.ones(2, 2)), Tracked(torch.ones(2, 2, dtype=torch.float64))
-    for wrong in (lambda: a + wide, lambda: a - wide, lambda: a @ wide, lambda: a.times(wide),
-                  lambda: Tracked(torch.tensor(1.0)).times(a)):  # fmt: skip
+    for wrong in (
+        lambda: a + wide,
+        lambda: a - wide,
+        lambda: a @ wide,
+        lambda: a.times(wide),
+        lambda: Tracked(torch.tensor(1.0)).times(a),
+    ):
         with pytest.raises(UnboundedArithmetic, match="two matrices of one dtype"):
             wrong()
 

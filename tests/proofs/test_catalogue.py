@@ -151,9 +151,13 @@ def test_the_bound_refuses_the_near_miss(statement: Statement, dtype: torch.dtyp
 def test_each_side_is_within_its_own_bound_of_the_exact_value(statement: Statement) -> None:
     for seed in range(8):
         one = Draw(
-            seed=seed, sizes=dict.fromkeys(sizes_of(statement), 2), batch=(),
-            layout="contiguous", exponents=dict.fromkeys(statement.variables, 0), block=1,
-        )  # fmt: skip
+            seed=seed,
+            sizes=dict.fromkeys(sizes_of(statement), 2),
+            batch=(),
+            layout="contiguous",
+            exponents=dict.fromkeys(statement.variables, 0),
+            block=1,
+        )
         v = tensors(statement, one, torch.float32, "cpu")
         for side in (statement.lhs, statement.rhs):
             got = side(TrackedOps(), {n: Tracked(t) for n, t in v.items()})
@@ -170,9 +174,13 @@ def test_autograd_agrees_with_the_tape_under_its_bound(identity: str, dtype: tor
     statement = by_id(identity)
     for seed in range(10):
         one = Draw(
-            seed=seed, sizes=dict.fromkeys(sizes_of(statement), 4), batch=(2,),
-            layout="contiguous", exponents=dict.fromkeys(statement.variables, 0), block=1,
-        )  # fmt: skip
+            seed=seed,
+            sizes=dict.fromkeys(sizes_of(statement), 4),
+            batch=(2,),
+            layout="contiguous",
+            exponents=dict.fromkeys(statement.variables, 0),
+            block=1,
+        )
         v = tensors(statement, one, dtype, "cpu")
         taped = statement.lhs(TrackedOps(), {n: Tracked(t) for n, t in v.items()})
         graded = statement.lhs(TensorOps(), v)
@@ -198,9 +206,8 @@ SCALARS_OF_U: dict[str, Any] = {
 @pytest.mark.parametrize("name", list(SCALARS_OF_U))
 def test_tape_autograd_and_differences_derive_the_same_gradient(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    f, v = SCALARS_OF_U[name], {
-        n: torch.randint(-3, 4, (3, 3), generator=generator).double() for n in "UXT"
-    }  # fmt: skip
+    f = SCALARS_OF_U[name]
+    v = {n: torch.randint(-3, 4, (3, 3), generator=generator).double() for n in "UXT"}
     plain = TensorOps().grad(lambda U: f(TensorOps(), U, v), v["U"])
     tracked = {n: Tracked(t) for n, t in v.items()}
     taped = TrackedOps().grad(lambda U: f(TrackedOps(), U, tracked), tracked["U"])
@@ -218,9 +225,13 @@ def test_a_scalar_that_does_not_depend_on_the_matrix_has_gradient_zero() -> None
 @named
 def test_batches_and_heads_under_vmap_equal_the_tracked_sides(statement: Statement) -> None:
     one = Draw(
-        seed=3, sizes=dict.fromkeys(sizes_of(statement), 3), batch=(2, 3),
-        layout="contiguous", exponents=dict.fromkeys(statement.variables, 0), block=1,
-    )  # fmt: skip
+        seed=3,
+        sizes=dict.fromkeys(sizes_of(statement), 3),
+        batch=(2, 3),
+        layout="contiguous",
+        exponents=dict.fromkeys(statement.variables, 0),
+        block=1,
+    )
     v = tensors(statement, one, torch.float64, "cpu")
     names = list(v)
 

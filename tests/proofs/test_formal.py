@@ -15,9 +15,9 @@ from proofs.formal.check import (
     check_lemmas,
     formal_check,
 )
-from proofs.formal.coq import NotFormal, Printer, identifier
+from proofs.formal.coq import Lemmas, NotFormal, Printer, identifier
 from proofs.formal.expansion import pieces
-from proofs.formal.lemmas import Lemmas, lemmas
+from proofs.formal.lemmas import lemmas
 from proofs.formal.refutations import refutation
 from proofs.statements import STATEMENTS, Statement, by_id
 from proofs.terms import Term, TermOps, dim, symbol, variables
@@ -70,8 +70,13 @@ def planted(*names: str, text: str) -> Lemmas:
 def test_what_is_wrong_is_refused_by_itself(tmp_path: Path) -> None:
     """Near misses as lemmas, an axiom, an admitted lemma, a lemma that is missing."""
     texts = {"good": planted("good", text="Lemma good : true. Proof. by []. Qed.")}
-    near = ["linear-attention-dual", "squared-loss-gradient", "outer-product-sum", "causal-chunks",
-            "weights-split"]  # fmt: skip
+    near = [
+        "linear-attention-dual",
+        "squared-loss-gradient",
+        "outer-product-sum",
+        "causal-chunks",
+        "weights-split",
+    ]
     for name in near:
         statement = by_id(name)
         texts[name] = lemmas(statement, DERIVATIONS[name], statement.near_miss)
@@ -79,7 +84,7 @@ def test_what_is_wrong_is_refused_by_itself(tmp_path: Path) -> None:
     texts["axiom"] = planted(
         "used",
         text="Axiom false_one : 0 = 1 :> int.\nLemma used : 0 = 1 :> int. exact: false_one. Qed.",
-    )  # fmt: skip
+    )
     texts["absent"] = planted("nowhere", text="")
     texts["last"] = planted("last_one", text="Lemma last_one : true. Proof. by []. Qed.")
     outcomes = check_lemmas(texts, tmp_path)
@@ -142,8 +147,10 @@ def test_a_printed_lemma_reads_as_the_statement() -> None:
 
 def test_names_that_coq_or_the_package_uses_are_changed() -> None:
     assert [identifier(n) for n in ("W", "exp", ".S", "at")] == ["W", "exp_", "S'", "at_"]
-    statement = dataclasses.replace(by_id("linear-attention-dual"), variables={
-        "W": ("o", "i"), "E": ("o", "q"), "X": ("i", "q"), "q": ("i", "1")})  # fmt: skip
+    statement = dataclasses.replace(
+        by_id("linear-attention-dual"),
+        variables={"W": ("o", "i"), "E": ("o", "q"), "X": ("i", "q"), "q": ("i", "1")},
+    )
     assert "(o i q' : nat)" in lemmas(statement).text
 
 

@@ -23,8 +23,11 @@ def compiled(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "identities.tex").write_text(text, encoding="utf-8")
     return subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "identities.tex"],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -464,9 +464,11 @@ def _one_state(name: str, step: Any, *columns: str) -> Side:
 
 def _two_columns(second: Any) -> Side:
     return lambda ops, v: ops.scan(
-        lambda s, a, b: {"S": s["S"] + a @ (a if second else b).T}, {"S": v["W"]},
-        ops.hcat(v["X"], v["Y"]), ops.hcat(v["X"], v["Z"]),
-    )["S"]  # fmt: skip
+        lambda s, a, b: {"S": s["S"] + a @ (a if second else b).T},
+        {"S": v["W"]},
+        ops.hcat(v["X"], v["Y"]),
+        ops.hcat(v["X"], v["Z"]),
+    )["S"]
 
 
 CAPTURES: dict[str, tuple[Side, Side, Derivation, dict[str, tuple[str, str]]]] = {
@@ -495,13 +497,24 @@ CAPTURES: dict[str, tuple[Side, Side, Derivation, dict[str, tuple[str, str]]]] =
         {"x": ("h", "n")},
     ),
     "joined columns that begin alike": (
-        _two_columns(False), _two_columns(True), Direct(()), {"Y": ("h", "m"), "Z": ("h", "m")},
+        _two_columns(False),
+        _two_columns(True),
+        Direct(()),
+        {"Y": ("h", "m"), "Z": ("h", "m")},
     ),
     "a recurrence inside a recurrence": (
-        _one_state("S", lambda ops, s, x: ops.scan(
-            lambda t, y: {"S": s + y}, {"S": s}, ops.hcat(x, x))["S"], "X"),
-        _one_state("S", lambda ops, s, x: ops.scan(
-            lambda t, y: {"S": t["S"] + y}, {"S": s}, ops.hcat(x, x))["S"], "X"),
+        _one_state(
+            "S",
+            lambda ops, s, x: ops.scan(lambda t, y: {"S": s + y}, {"S": s}, ops.hcat(x, x))["S"],
+            "X",
+        ),
+        _one_state(
+            "S",
+            lambda ops, s, x: ops.scan(lambda t, y: {"S": t["S"] + y}, {"S": s}, ops.hcat(x, x))[
+                "S"
+            ],
+            "X",
+        ),
         Direct(()),
         {"W": ("h", "1")},
     ),
@@ -515,7 +528,7 @@ CAPTURES: dict[str, tuple[Side, Side, Derivation, dict[str, tuple[str, str]]]] =
         Direct(()),
         {},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(CAPTURES))
@@ -527,9 +540,7 @@ def test_names_that_could_be_taken_for_each_other_are_refused(name: str) -> None
 
 def test_an_induction_over_a_single_example_is_refused() -> None:
     """With one example a state that grows would be one wide before the first step already."""
-    one = claim(
-        _one_state("S", lambda ops, s, x: s, "Y"), lambda ops, v: v["W"], Y=("h", "1")
-    )  # fmt: skip
+    one = claim(_one_state("S", lambda ops, s, x: s, "Y"), lambda ops, v: v["W"], Y=("h", "1"))
     with pytest.raises(WrongStep, match="expected any number of examples"):
         check(one, Induction({"S": Invariant(lambda ops, v, s: v["W"], (), ())}))
 

@@ -56,12 +56,18 @@ def _at_scale(runs: Matched) -> AtScale:
     asked = [x for x in runs.layers if x in choice.chosen.values() or x in learned]
     learning = tuple(x for task in runs.tasks for x in _learning(runs, asked, task))
     return AtScale(
-        scale=runs.scale, length=runs.length, seeds=runs.seeds, equal=runs.equal,
-        entries=entries(runs, choice), learning=learning, means=_means(learning, asked),
+        scale=runs.scale,
+        length=runs.length,
+        seeds=runs.seeds,
+        equal=runs.equal,
+        entries=entries(runs, choice),
+        learning=learning,
+        means=_means(learning, asked),
         language=tuple(x for place, n in runs.texts for x in _language(runs, place, n)),
-        comparisons=comparisons(runs, choice), left_out=left_out(learning, choice),
+        comparisons=comparisons(runs, choice),
+        left_out=left_out(learning, choice),
         unchosen=choice.unchosen,
-    )  # fmt: skip
+    )
 
 
 # -- table 6 --------------------------------------------------------------------------------------
@@ -77,12 +83,17 @@ def _language(runs: Matched, place: str, length: int) -> list[Language]:
     found = estimated(tables)
     return [
         Language(
-            place=place, length=length, layer=x, windows=len(runs.every[0].losses[text]),
-            loss=found[x, "loss"], perplexity=_interval(found[x, "loss"], _exp),
-            difference=found[x, "gap"], percent=_interval(found[x, "gap"], _percent),
+            place=place,
+            length=length,
+            layer=x,
+            windows=len(runs.every[0].losses[text]),
+            loss=found[x, "loss"],
+            perplexity=_interval(found[x, "loss"], _exp),
+            difference=found[x, "gap"],
+            percent=_interval(found[x, "gap"], _percent),
         )
         for x in runs.layers
-    ]  # fmt: skip
+    ]
 
 
 def _exp(x: float) -> float:
@@ -128,10 +139,15 @@ def _one(
     scores = {} if isinstance(mine, str) else mine.scores
     first = next(iter(scores.values()), None)
     return Learning(
-        task=task, tasks=(task,), layer=layer, k={s: x.k for s, x in scores.items()},
-        classes=0 if first is None else first.classes, rows=0 if first is None else len(first.gold),
-        absent=mine if isinstance(mine, str) else None, **{f: found[layer, f] for f in FIELDS},
-    )  # fmt: skip
+        task=task,
+        tasks=(task,),
+        layer=layer,
+        k={s: x.k for s, x in scores.items()},
+        classes=0 if first is None else first.classes,
+        rows=0 if first is None else len(first.gold),
+        absent=mine if isinstance(mine, str) else None,
+        **{f: found[layer, f] for f in FIELDS},
+    )
 
 
 def _means(learning: Sequence[Learning], layers: Sequence[Layer]) -> tuple[Learning, ...]:
@@ -145,6 +161,16 @@ def _means(learning: Sequence[Learning], layers: Sequence[Layer]) -> tuple[Learn
         mine = [x for x in learning if x.layer == layer and x.task in tasks]
         means = {f: mean_of_tasks([getattr(x, f) for x in mine]) for f in FIELDS}
         rows = sum(x.rows for x in mine)
-        out.append(Learning(task=MEAN, tasks=tasks, layer=layer, k={}, classes=0, rows=rows,
-                            absent=None, **means))  # fmt: skip
+        out.append(
+            Learning(
+                task=MEAN,
+                tasks=tasks,
+                layer=layer,
+                k={},
+                classes=0,
+                rows=rows,
+                absent=None,
+                **means,
+            )
+        )
     return tuple(out)

@@ -89,9 +89,10 @@ def _on_text(runs: Matched, ours: Layer, other: Layer, control: str, text: str) 
     tables: dict[str, RatioTable | str] = dict.fromkeys(("ours", "theirs", "gap"), absent)
     if known:
         tables = {
-            "ours": _scaled(loss(runs, ours, text)), "theirs": _scaled(loss(runs, other, text)),
+            "ours": _scaled(loss(runs, ours, text)),
+            "theirs": _scaled(loss(runs, other, text)),
             "gap": loss_gap(runs, ours, other, text, -PERCENT),
-        }  # fmt: skip
+        }
     return _comparison(runs.scale, text, LANGUAGE, control, tables)
 
 
@@ -114,6 +115,13 @@ def _comparison(
 ) -> Comparison:
     found = estimated(tables)
     return Comparison(
-        model=scale, task=task, metric=metric, control=control, required=control in KIND_OF,
-        ours=found["ours"], theirs=found["theirs"], difference=found["gap"], dose=NO_DOSE,
-    )  # fmt: skip
+        model=scale,
+        task=task,
+        metric=metric,
+        control=control,
+        required=control in KIND_OF,
+        ours=found["ours"],
+        theirs=found["theirs"],
+        difference=found["gap"],
+        dose=NO_DOSE,
+    )

@@ -66,10 +66,12 @@ def entries(runs: Matched, choice: Choice) -> tuple[Entry, ...]:
     taken = set(choice.chosen.values())
     return tuple(
         Entry(
-            layer=x, seeds=tuple(sorted(runs.runs[x])),
+            layer=x,
+            seeds=tuple(sorted(runs.runs[x])),
             lacks=tuple(s for s in runs.seeds if s not in runs.runs[x]),
-            choosing=choice.losses[x], chosen=x in taken,
+            choosing=choice.losses[x],
+            chosen=x in taken,
             rates={s: r.rates for s, r in sorted(runs.runs[x].items()) if r.rates},
         )
         for x in runs.layers
-    )  # fmt: skip
+    )

@@ -37,9 +37,7 @@ def loss_gap(
         return ITSELF
     if not seeds:
         return NO_PLAIN if other == PLAIN_LAYER else f"no seed of {layer.name} and {other.name}"
-    return mean_of(
-        scale * (losses(runs, layer, seeds, text) - losses(runs, other, seeds, text))
-    )  # fmt: skip
+    return mean_of(scale * (losses(runs, layer, seeds, text) - losses(runs, other, seeds, text)))
 
 
 @dataclass(frozen=True, kw_only=True)

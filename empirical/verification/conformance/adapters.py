@@ -26,9 +26,15 @@ def mesa_exact(f: Function) -> Function:
     """(o, H, G) to (o, (G, H)); the ridge is shared by the batch."""
 
     def call(
-        q: Tensor, k: Tensor, v: Tensor, *, gamma: Tensor, beta: Tensor, ridge: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        gamma: Tensor,
+        beta: Tensor,
+        ridge: Tensor,
         state: Any = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         first = {} if state is None else {"h_kv_init": state[0], "h_kk_init": state[1]}
         o, H, G = f(q, k, v, g=gamma, lamb=ridge[0], beta=beta, **first)
         return o, (G, H)
@@ -45,14 +51,30 @@ def momentum_delta_as_titans(f: Function) -> Function:
     """Erasing along the key itself, unit beta: descent with momentum and weight decay."""
 
     def call(
-        q: Tensor, k: Tensor, v: Tensor, *, alpha: Tensor, eta: Tensor, theta: Tensor,
-        state: Any = None, **more: Any,
-    ) -> Any:  # fmt: skip
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        alpha: Tensor,
+        eta: Tensor,
+        theta: Tensor,
+        state: Any = None,
+        **more: Any,
+    ) -> Any:
         first = {} if state is None else {"initial_S": state[0], "initial_M": -state[1]}
         o, last = f(
-            q, k, v, p=k, log_alpha=torch.log1p(-alpha), log_mu=eta.log(),
-            beta=torch.ones_like(theta), eta=2 * theta, output_final_state=True, **first, **more,
-        )  # fmt: skip
+            q,
+            k,
+            v,
+            p=k,
+            log_alpha=torch.log1p(-alpha),
+            log_mu=eta.log(),
+            beta=torch.ones_like(theta),
+            eta=2 * theta,
+            output_final_state=True,
+            **first,
+            **more,
+        )
         return o, (last[0], -last[1])
 
     return call
@@ -147,10 +169,14 @@ def one_memory(
     d, d_v = k.shape[-1], v.shape[-1]
     width = 2 * d + d_v + 3
     memory = f(
-        dim=width, chunk_size=1, batch_size=1, pre_rmsnorm=False,
-        model=linear(width, depth=1), mem_model_norm_add_residual=False,
+        dim=width,
+        chunk_size=1,
+        batch_size=1,
+        pre_rmsnorm=False,
+        model=linear(width, depth=1),
+        mem_model_norm_add_residual=False,
         adaptive_step_transform=lambda x: x * width,
-    ).to(k.dtype)  # fmt: skip
+    ).to(k.dtype)
     for weights in memory.memory_model_parameters:
         weights.data.zero_()
     parts = (slice(0, d), slice(d, 2 * d), slice(2 * d, 2 * d + d_v))

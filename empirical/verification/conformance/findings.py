@@ -42,9 +42,7 @@ def _token() -> _Token:
         return torch.randn(shape, generator=generator)
 
     q, k, v = (draw(1, 1, 1, 4) for _ in range(3))
-    return _Token(
-        q=q, k=k, v=v, w=1 + 0.1 * draw(1, 4), b=0.1 * draw(1, 4), M=draw(1, 1, 4, 4)
-    )  # fmt: skip
+    return _Token(q=q, k=k, v=v, w=1 + 0.1 * draw(1, 4), b=0.1 * draw(1, 4), M=draw(1, 1, 4, 4))
 
 
 def _loss(t: _Token, M: Tensor, bias: Tensor | float = 0.0) -> Tensor:
@@ -80,9 +78,19 @@ def _titans(t: _Token, *, chunk: int = 1, alpha: float = TINY, eta: float = TINY
     f = _fla("titans.naive", "chunk_titans_linear_ref")
     one = torch.ones(1, 1, 1, 1)
     _, M = f(
-        t.q, t.k, t.v, t.w, t.b, RATE * one, alpha * one, eta * one, chunk_size=chunk,
-        initial_state=t.M.clone(), output_final_state=True, use_chunk=False,
-    )  # fmt: skip
+        t.q,
+        t.k,
+        t.v,
+        t.w,
+        t.b,
+        RATE * one,
+        alpha * one,
+        eta * one,
+        chunk_size=chunk,
+        initial_state=t.M.clone(),
+        output_final_state=True,
+        use_chunk=False,
+    )
     made: Tensor = M
     return made
 
@@ -90,10 +98,17 @@ def _titans(t: _Token, *, chunk: int = 1, alpha: float = TINY, eta: float = TINY
 def _ttt(t: _Token, *, chunk: int = 1, q: Tensor | None = None) -> tuple[Tensor, Tensor]:
     f = _fla("ttt.naive", "chunk_ttt_linear_ref")
     _, M, bias = f(
-        t.q.clone() if q is None else q, t.k, t.v, t.w, t.b, RATE * torch.ones(1, 1, 1, 1),
-        mini_batch_size=chunk, initial_state=t.M.clone(),
-        initial_state_bias=torch.zeros(1, 1, 1, 4), output_final_state=True,
-    )  # fmt: skip
+        t.q.clone() if q is None else q,
+        t.k,
+        t.v,
+        t.w,
+        t.b,
+        RATE * torch.ones(1, 1, 1, 1),
+        mini_batch_size=chunk,
+        initial_state=t.M.clone(),
+        initial_state_bias=torch.zeros(1, 1, 1, 4),
+        output_final_state=True,
+    )
     return M, bias
 
 
@@ -211,5 +226,9 @@ def _two_tokens(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 FINDINGS: tuple[Callable[[], Found], ...] = (
-    comba_references, titans_step, titans_padding, ttt_padding, ttt_queries,
-)  # fmt: skip
+    comba_references,
+    titans_step,
+    titans_padding,
+    ttt_padding,
+    ttt_queries,
+)

@@ -29,7 +29,7 @@ from dualform.testing import (
     Implementation,
     Uninformative,
     checks_of,
-)  # fmt: skip
+)
 from dualform.testing.hunting import EXAMPLES
 from empirical.verification.conformance.cases import CASES, NOT_RUN, Case
 from empirical.verification.conformance.findings import FINDINGS, Found
@@ -79,9 +79,13 @@ def loaded(path: str) -> Callable[..., Any]:
 def judged(case: Case, examples: int = EXAMPLES) -> Row:
     """The row of one function; "could not run" where its package is not there or does not load."""
     row = Row(
-        package=case.package, version=_version(case.package), function=case.function,
-        rule=case.rule, verdict="could not run", note=case.note,
-    )  # fmt: skip
+        package=case.package,
+        version=_version(case.package),
+        function=case.function,
+        rule=case.rule,
+        verdict="could not run",
+        note=case.note,
+    )
     try:
         call = case.adapter(loaded(case.function))
     except (ImportError, AttributeError) as error:

@@ -129,9 +129,8 @@ def judged(pairs: Sequence[Pair], cases: int) -> Judged:
 def _judged(left: Tracked, right: Tracked, cases: int) -> Judged:
     matrix = left.value.shape[-2:]
     a, b, e, f = (
-        by_case(t, cases, matrix).cpu()
-        for t in (left.value, right.value, left.error, right.error)
-    )  # fmt: skip
+        by_case(t, cases, matrix).cpu() for t in (left.value, right.value, left.error, right.error)
+    )
     bound, gap = e + f, (a.double() - b.double()).abs()
     ratio = torch.where(gap == 0, torch.zeros_like(gap), gap / bound)
     least = torch.finfo(a.dtype).smallest_normal

@@ -60,8 +60,11 @@ def _device(made: Summary, origin: Mapping[str, Any]) -> list[str]:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [_totals(d, made["totals_by_dtype"][d]) for d in DTYPES]
-    lines += ["", "| | compared | trivial | overflowed | underflowed | violations |",
-              "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    lines += [
+        "",
+        "| | compared | trivial | overflowed | underflowed | violations |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     lines += [
         f"| {name} | {t['compared']:,} | {t['trivial']:,} | {t['overflowed']:,} "
         f"| {t['underflowed']:,} | {t['violations']} |"
@@ -106,11 +109,12 @@ def _weak(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _table(dtype: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
-        f"### {dtype}", "",
+        f"### {dtype}",
+        "",
         "| | compared | overflowed | underflowed | worst gap/bound | near miss "
         "| planted in an input | in the result | wide |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]  # fmt: skip
+    ]
     for c in cells:
         planted = c["planted"] or {"input": None, "output": None}
         near = c["near_miss"]

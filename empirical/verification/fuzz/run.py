@@ -57,10 +57,15 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Everything its numbers depend on."""
         return {
-            "id": self.unit, "dtype": self.dtype, "device": self.device, "seed": self.seed,
-            "draws": self.draws, "batch": BATCH, "code_sha256": self.code,
+            "id": self.unit,
+            "dtype": self.dtype,
+            "device": self.device,
+            "seed": self.seed,
+            "draws": self.draws,
+            "batch": BATCH,
+            "code_sha256": self.code,
             "torch": torch.__version__,
-        }  # fmt: skip
+        }
 
     @property
     def path(self) -> Path:
@@ -107,11 +112,16 @@ def jobs(request: Request) -> list[Job]:
     code = code_sha256()
     return [
         Job(
-            unit=unit, dtype=dtype, device=request.device, seed=request.seed, draws=draws,
-            code=code, folder=request.folder,
+            unit=unit,
+            dtype=dtype,
+            device=request.device,
+            seed=request.seed,
+            draws=draws,
+            code=code,
+            folder=request.folder,
         )
         for unit, dtype in cells
-    ]  # fmt: skip
+    ]
 
 
 def kept(job: Job) -> dict[str, Any] | None:
@@ -130,9 +140,13 @@ def do(job: Job, tick: Tick = ignore) -> dict[str, Any]:
     start = time.perf_counter()
     (unit,) = chosen([job.unit])
     cell = Cell(
-        unit=unit, dtype=getattr(torch, job.dtype), device=job.device, seed=job.seed,
-        draws=job.draws, batch=BATCH,
-    )  # fmt: skip
+        unit=unit,
+        dtype=getattr(torch, job.dtype),
+        device=job.device,
+        seed=job.seed,
+        draws=job.draws,
+        batch=BATCH,
+    )
     result = measure(cell, tick)
     seconds = round(time.perf_counter() - start, 3)
     made = {"settings": job.settings(), "seconds": seconds, "result": result}

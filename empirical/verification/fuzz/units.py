@@ -119,9 +119,7 @@ def _one_a_token(example: Example) -> dict[str, Any]:
 
 # For each variant a rule, in its slow form, that is not it, and the inputs to change for that.
 NEAR_MISSES: dict[str, tuple[str, Change]] = {
-    "linear_attention": (
-        "delta_rule", lambda x: {"beta": torch.ones_like(x.inputs["v"][..., 0])}
-    ),
+    "linear_attention": ("delta_rule", lambda x: {"beta": torch.ones_like(x.inputs["v"][..., 0])}),
     "scalar_decay": ("linear_attention", lambda _: {}),
     "channel_decay": ("channel_decay", _one_a_token),
     "delta_rule": ("longhorn", lambda _: {}),
@@ -134,7 +132,7 @@ NEAR_MISSES: dict[str, tuple[str, Change]] = {
     "mesa": ("mesa", _ones("beta")),
     "momentum_attention": ("ema_value_attention", lambda _: {}),
     "ema_value_attention": ("momentum_attention", lambda _: {}),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -179,9 +177,13 @@ class VariantUnit:
             options["eta"] = 0.75
         block = int(one_of((1, 2, 3), generator))
         return Example(
-            inputs=inputs, block=block, options=options, sizes=sizes, layout=layout,
+            inputs=inputs,
+            block=block,
+            options=options,
+            sizes=sizes,
+            layout=layout,
             exponents=powers,
-        )  # fmt: skip
+        )
 
     def sides(self, example: Example, other: Inputs | None = None) -> list[Pair]:
         """Fast and slow: outputs first, then each tensor of the final state."""

@@ -7,10 +7,12 @@ from proofs.steps import Step
 
 
 def residual(v: Any, S: Any) -> Any:
+    """The error S k - v of a state."""
     return S @ v["k"] - v["v"]
 
 
 def outer(v: Any) -> Any:
+    """v k^T."""
     return v["v"] @ v["k"].T
 
 
@@ -20,6 +22,7 @@ def shared(ops: Any, v: Any, c: Any, E: Any) -> Any:
 
 
 def share_base(ops: Any, v: Any) -> Any:
+    """1 W, as the share of the start is one before the first token."""
     return ops.scale(ops.identity(ops.ones(v["W"])), v["W"])
 
 
@@ -30,10 +33,12 @@ SHARE_BASE = (
 
 
 def so_far(ops: Any, v: Any) -> Any:
+    """The closed form after the tokens so far: c_n W + E_n K_n^T."""
     return ops.scale(v["c_n"], v["W"]) + v["E_n"] @ v["K_n"].T
 
 
 def appended(ops: Any, v: Any, E: Any, e: Any) -> Any:
+    """[E e] [K_n k]^T, the errors and keys so far with one block more."""
     return ops.hcat(E, e) @ ops.hcat(v["K_n"], v["k"]).T
 
 

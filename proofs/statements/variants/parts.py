@@ -40,6 +40,7 @@ def one(ops: Any, v: Any) -> Any:
 
 
 def outer(v: Any) -> Any:
+    """v k^T."""
     return v["v"] @ v["k"].T
 
 

@@ -314,10 +314,19 @@ def test_a_target_takes_every_convention_from_the_command_line() -> None:
     made = implementation(
         "tests.support.broken_kernels:right_delta",
         "gated_delta_rule",
-        ["axes=time head", "decay=log", "names.decay=g", "constants.flag=true", "chunks=2,4",
-         "dtypes=float32,bfloat16", "longest=5", "square=true", "normaliser=1e-6",
-         "accumulate=float32"],
-    )  # fmt: skip
+        [
+            "axes=time head",
+            "decay=log",
+            "names.decay=g",
+            "constants.flag=true",
+            "chunks=2,4",
+            "dtypes=float32,bfloat16",
+            "longest=5",
+            "square=true",
+            "normaliser=1e-6",
+            "accumulate=float32",
+        ],
+    )
     assert made.convention == Convention(axes="time head", gates={"decay": "log"}, normaliser=1e-6)
     assert made.names == {"decay": "g"} and made.constants == {"flag": True}
     assert made.chunks == (2, 4) and made.longest == 5 and made.square
@@ -333,9 +342,12 @@ def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     root = ROOT
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "dualform.pytest_plugin", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(root), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-    )  # fmt: skip
+    )
 
 
 def test_the_plugin_runs_the_checks_of_a_target_and_nothing_else(tmp_path: Path) -> None:
@@ -353,9 +365,16 @@ def test_the_plugin_runs_the_checks_of_a_target_and_nothing_else(tmp_path: Path)
     )
     assert good.returncode == 0 and "2 passed, 4 deselected" in good.stdout
     bad = _pytest(
-        tmp_path, "--dual-form-target", "tests.support.broken_kernels:scaled_keys",
-        "--dual-form-variant", "delta_rule", "-k", "output", "--dual-form-examples", "6",
-    )  # fmt: skip
+        tmp_path,
+        "--dual-form-target",
+        "tests.support.broken_kernels:scaled_keys",
+        "--dual-form-variant",
+        "delta_rule",
+        "-k",
+        "output",
+        "--dual-form-examples",
+        "6",
+    )
     assert bad.returncode == 1 and "keys scaled by d_k^(-1/2)" in bad.stdout
     assert "Traceback" not in bad.stdout
 
@@ -392,9 +411,12 @@ def test_the_kit_loads_no_more_than_it_needs(statement: str, banned: set[str]) -
     code = f"{statement}\nimport sys\nprint(sorted({banned!r} & set(sys.modules)))"
     # What other packages plug into Hypothesis is theirs to load (trio's plugin takes pytest along).
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "HYPOTHESIS_NO_PLUGINS": "1"},
-    )  # fmt: skip
+    )
     assert run.stdout.strip() == "[]"
 
 
@@ -405,9 +427,13 @@ def judged(case: Case) -> third_party.Row:
 def _case(function: str, rule: str, **more: Any) -> Case:
     plain = {"dtypes": (torch.float32,)}
     return Case(
-        package="pytest", function=f"tests.{function}", rule=rule, axes="head time", plain=plain,
+        package="pytest",
+        function=f"tests.{function}",
+        rule=rule,
+        axes="head time",
+        plain=plain,
         **more,
-    )  # fmt: skip
+    )
 
 
 def test_other_code_is_judged_in_four_ways() -> None:
@@ -444,9 +470,10 @@ def test_the_adapters_pass_what_the_other_signature_means() -> None:
     one = Implementation(call=identity_plus_low_rank(low_rank), **EXACT)
     assert check_output(one, "delta_rule", examples=FEW).telling
     two = Implementation(
-        call=diagonal_plus_low_rank(low_rank), convention=Convention(gates={"decay": "log"}),
+        call=diagonal_plus_low_rank(low_rank),
+        convention=Convention(gates={"decay": "log"}),
         **EXACT,
-    )  # fmt: skip
+    )
     assert check_output(two, "kda", examples=FEW).telling
 
     def scanned(gates: Tensor, writes: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from dualform.rounding import (
     Tracked,
     check,
     compare,
-)  # fmt: skip
+)
 from dualform.variants import VARIANTS, Variant, attend, bounded, merge, softmax_attention
 from dualform.variants.arithmetic import exp, full, lift, log
 from dualform.variants.layout import leaves
@@ -125,9 +125,14 @@ def test_both_forms_are_within_their_own_bound_of_the_exact_value(
     entries = 0
     for seed in range(10):
         draw = VariantDraw(
-            seed=seed, tokens=4, d_k=1 + seed % 2, chunk=1 + seed % 4, ends=seed % 3 == 0,
-            mini_batch=1 + seed % 3, exponents=(0, -(seed % 2), seed % 3),
-        )  # fmt: skip
+            seed=seed,
+            tokens=4,
+            d_k=1 + seed % 2,
+            chunk=1 + seed % 4,
+            ends=seed % 3 == 0,
+            mini_batch=1 + seed % 3,
+            exponents=(0, -(seed % 2), seed % 3),
+        )
         inputs = inputs_of(variant, draw, dtype)
         want = exact_outputs(variant, inputs)
         for o, _ in both(variant, inputs, draw.chunk):
@@ -151,9 +156,15 @@ def _real(x: Any) -> Any:
 def test_the_bound_refuses_a_near_miss(name: str, wrong: str, dtype: torch.dtype) -> None:
     for seed in range(12):
         draw = VariantDraw(
-            seed=seed, batch=(2,), groups=2, repeat=1 + seed % 2, tokens=4 + seed % 3,
-            d_k=2 + seed % 2, chunk=3, mini_batch=2,
-        )  # fmt: skip
+            seed=seed,
+            batch=(2,),
+            groups=2,
+            repeat=1 + seed % 2,
+            tokens=4 + seed % 3,
+            d_k=2 + seed % 2,
+            chunk=3,
+            mini_batch=2,
+        )
         inputs = inputs_of(VARIANTS[name], draw, dtype)
         near = NEAR_MISSES[name][wrong](inputs)
         for right, _ in both(VARIANTS[name], inputs, draw.chunk):
@@ -325,10 +336,18 @@ def test_a_given_mesa_state_that_is_not_positive_or_symmetric_is_within_the_boun
     one = torch.ones(1, 1, 1)
     state = MesaState(torch.ones(1, 1, 1, 2), torch.tensor([[H]]))
     o, _ = bounded(
-        "mesa", "fast",
-        {"q": torch.ones(1, 1, 1, 2), "k": torch.zeros(1, 1, 1, 2), "v": torch.zeros(1, 1, 1, 1),
-         "gamma": one, "beta": 0 * one, "ridge": torch.ones(1, 2), "state": state},
-    )  # fmt: skip
+        "mesa",
+        "fast",
+        {
+            "q": torch.ones(1, 1, 1, 2),
+            "k": torch.zeros(1, 1, 1, 2),
+            "v": torch.zeros(1, 1, 1, 1),
+            "gamma": one,
+            "beta": 0 * one,
+            "ridge": torch.ones(1, 2),
+            "state": state,
+        },
+    )
     system = [[Fraction(x) + (i == j) for j, x in enumerate(row)] for i, row in enumerate(H)]
     (a, b), (c, d) = system
     exactly = (d - b + a - c) / (a * d - b * c)  # (1 1) A^(-1) (1 1)^T

@@ -156,13 +156,18 @@ def test_mesa_reads_the_minimiser_of_the_decayed_ridge_regression() -> None:
         W = torch.stack(
             [
                 mesa(
-                    e.reshape(1, 1, 2), k[:, :1], v[:, :1], beta=0 * one, gamma=one,
-                    ridge=ridge[None], state=state,
+                    e.reshape(1, 1, 2),
+                    k[:, :1],
+                    v[:, :1],
+                    beta=0 * one,
+                    gamma=one,
+                    ridge=ridge[None],
+                    state=state,
                 )[0][0, 0]
                 for e in torch.eye(2).double()
             ],
             -1,
-        )  # fmt: skip
+        )
         weights = [beta[0, i] * gamma[0, i + 1 :].prod() for i in range(3)]
 
         def objective(X: Tensor, k: Any = k, v: Any = v, w: Any = weights, r: Any = ridge) -> Any:
@@ -194,9 +199,13 @@ def test_what_depends_on_the_order_of_the_pairs_and_what_does_not() -> None:
 def test_sizes_zero_and_one_have_their_shapes(variant: Variant, form: str) -> None:
     run = getattr(variant, form)
     for tokens, d_k, d_v, batch in (
-        (0, 2, 2, ()), (1, 1, 1, ()), (3, 0, 2, (2,)), (3, 2, 0, ()), (0, 0, 0, ()),
+        (0, 2, 2, ()),
+        (1, 1, 1, ()),
+        (3, 0, 2, (2,)),
+        (3, 2, 0, ()),
+        (0, 0, 0, ()),
         (2, 2, 2, (0,)),
-    ):  # fmt: skip
+    ):
         draw = VariantDraw(seed=0, tokens=tokens, d_k=d_k, d_v=d_v, batch=batch, groups=2, repeat=2)
         inputs = inputs_of(variant, draw, torch.float32)
         o, state = run(**inputs)
@@ -340,7 +349,7 @@ def call(variant: str, **changed: Any) -> Any:
         ("mesa", {"ridge": torch.ones(2, 2).double()}, "ridge of type"),
         ("momentum_attention", {"eta": 2.0}, r"eta a number in \[0\.0, 1\.0\], got 2\.0"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_input_is_refused_with_what_was_expected(
     variant: str, changed: dict[str, Any], message: str
 ) -> None:
@@ -352,8 +361,9 @@ def test_integers_an_unfinished_mini_batch_and_no_blocks_are_refused() -> None:
     whole_numbers = torch.ones(1, 1, 1, dtype=torch.int64)
     with pytest.raises(VariantInputError, match=r"one type out of .* got torch\.int64"):
         VARIANTS["linear_attention"].fast(whole_numbers, whole_numbers, whole_numbers)
-    inputs = inputs_of(VARIANTS["ttt_linear"], VariantDraw(seed=0, mini_batch=4, tokens=3),
-                       torch.float64)  # fmt: skip
+    inputs = inputs_of(
+        VARIANTS["ttt_linear"], VariantDraw(seed=0, mini_batch=4, tokens=3), torch.float64
+    )
     _, state = VARIANTS["ttt_linear"].fast(**inputs)
     for form in ("fast", "slow"):
         with pytest.raises(VariantInputError, match="fewer than 2 tokens .* got 3"):
