@@ -31,6 +31,7 @@ from dualform.testing import (
     checks_of,
 )  # fmt: skip
 from dualform.testing.hunting import EXAMPLES
+from empirical.core.json_files import write_text
 from empirical.verification.conformance.cases import CASES, NOT_RUN, Case
 from empirical.verification.conformance.findings import FINDINGS, Found
 
@@ -195,15 +196,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.append(finding())
             print(found[-1].title, found[-1].measured, sep="\n", flush=True)
     if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
         with_torch = torch.__version__.partition("+")[0]
-        (given.out / "README.md").write_text(page(rows, found, with_torch))
+        write_text(given.out / "README.md", page(rows, found, with_torch))
         records = {
             "torch": with_torch,
             "rows": [asdict(r) for r in rows],
             "findings": [asdict(f) for f in found],
         }
-        (given.out / "results.json").write_text(json.dumps(records, indent=1) + "\n")
+        write_text(given.out / "results.json", json.dumps(records, indent=1) + "\n")
 
 
 if __name__ == "__main__":
