@@ -32,6 +32,7 @@ from dualform.testing import (
 )  # fmt: skip
 from dualform.testing.hunting import EXAMPLES
 from empirical.core.json_files import write_text
+from empirical.core.markdown import pipe_table
 from empirical.verification.conformance.cases import CASES, NOT_RUN, Case
 from empirical.verification.conformance.findings import FINDINGS, Found
 
@@ -137,6 +138,18 @@ def _all_checks(
     return tuple(passed), tuple(failed), message
 
 
+HEADINGS = (
+    "package", "function", "rule", "verdict", "declared", "hint before it was declared", "checks",
+)  # fmt: skip
+
+
+def _cells(row: Row) -> list[str]:
+    checks = ", ".join(row.passed) + (f"; **not** {', '.join(row.failed)}" if row.failed else "")
+    name = f"`{row.function}`" + (f" ({row.note})" if row.note else "")
+    cells = [row.package, name, row.rule, row.verdict, row.convention, row.hint]
+    return [c.replace("|", "\\|").replace("\n", " ") for c in (*cells, checks or row.message)]
+
+
 def page(rows: Sequence[Row], found: Sequence[Found], torch_version: str) -> str:
     """The Markdown of the results."""
     versions = sorted({f"{r.package} {r.version}" for r in rows})
@@ -153,16 +166,8 @@ def page(rows: Sequence[Row], found: Sequence[Found], torch_version: str) -> str
         "the kit then says about it. After that its conventions are declared and every check that "
         "applies is run. The guide is [docs/conformance.md](../../conformance.md).",
         "",
-        "| package | function | rule | verdict | declared | hint before it was declared | checks |",
-        "|---|---|---|---|---|---|---|",
+        *pipe_table(HEADINGS, ["---"] * len(HEADINGS), map(_cells, rows)),
     ]
-    for r in rows:
-        checks = ", ".join(r.passed) + (f"; **not** {', '.join(r.failed)}" if r.failed else "")
-        name = f"`{r.function}`" + (f" ({r.note})" if r.note else "")
-        cells = [r.package, name, r.rule, r.verdict, r.convention, r.hint, checks or r.message]
-        lines.append(
-            "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
-        )
     lines += ["", "## Violations", ""]
     for r in rows:
         if r.failed:
