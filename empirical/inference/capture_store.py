@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from empirical.core.json_files import replacing
 from empirical.core.progress import Advance, ignore
 from empirical.data.prompts import Query
 from empirical.inference.settings import Part, ReadOptions, batches, parts
@@ -43,9 +42,9 @@ class Store:
         return self.folder / f"part-{number:05d}.safetensors"
 
     def write(self, number: int, part: Part) -> None:
-        """Write one batch under a temporary name, then rename."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _save(_arrays(part), self.path(number))
+        """Write one batch whole or not at all."""
+        with replacing(self.path(number), sync=False) as temporary:
+            save_file(_arrays(part), temporary)
 
     def read(self, number: int) -> Part | None:
         """One batch; None where it is not there or damaged, so that it is computed again."""
@@ -63,9 +62,9 @@ class Store:
 
     def write_training(self, queries: Sequence[NDArray[Any]]) -> None:
         """Q' [L,T,H h] of every training example, BOS first, beside the parts."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         named = {f"{i:05d}": np.ascontiguousarray(x) for i, x in enumerate(queries)}
-        _save(named, self.folder / TRAINING)
+        with replacing(self.folder / TRAINING, sync=False) as temporary:
+            save_file(named, temporary)
 
     def read_training(self) -> list[NDArray[Any]] | None:
         """What `write_training` left; None where it is not there or damaged."""
@@ -85,18 +84,6 @@ class Store:
         if self.folder.parent.name == CAPTURES:
             with suppress(OSError):
                 self.folder.parent.rmdir()
-
-
-def _save(arrays: Arrays, path: Path) -> None:
-    """Under a temporary name of its own, then renamed; no scrap is left by a failure."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
-        save_file(arrays, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _arrays(part: Part) -> Arrays:

@@ -13,7 +13,7 @@ from empirical.analysis.momentum.verdicts import momentum_verdicts
 from empirical.analysis.verdicts import MOMENTUM_CLAIM, Verdict, calibration_of, verdicts
 from empirical.core.undefined import Undefined
 from empirical.report.results import Results
-from empirical.report.tables.records import csv_number, csv_text
+from empirical.report.tables.csv_text import csv_number, csv_text
 from empirical.results.attention_kinds import MOMENTUM, Layer
 
 

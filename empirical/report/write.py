@@ -29,7 +29,9 @@ from empirical.report.sections import (
     weights,
 )
 from empirical.report.tables import records as tables
-from empirical.report.tables.grid import Grid, latex_document, markdown_document
+from empirical.report.tables.grid import Grid
+from empirical.report.tables.latex import longtables
+from empirical.report.tables.markdown import markdown_document
 
 
 def sections(results: Results, analysis: Analysis) -> tuple[Section, ...]:
@@ -118,7 +120,7 @@ def _tables(results: Results, analysis: Analysis, folder: Path) -> list[Path]:
         texts = {
             "md": markdown_document(name.capitalize(), listed),
             "csv": csv,
-            "tex": latex_document(listed),
+            "tex": longtables(listed),
         }
         for kind, text in texts.items():
             paths.append(folder / f"{name}.{kind}")

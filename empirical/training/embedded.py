@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import XGLMForCausalLM
 
+from empirical.core.json_files import replacing
 from empirical.models.tokenizer import EOS, IGNORED, PAD
 from empirical.models.xglm import configuration
 from empirical.training.episodes import STAGES, Episodes, Stage, build_tokenizer
@@ -180,9 +180,8 @@ def save(
 ) -> None:
     """The checkpoint, written whole or not at all, and the model's folder."""
     saved = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), **state}
-    temporary = out / "checkpoint.tmp"
-    torch.save(saved, temporary)
-    os.replace(temporary, out / "checkpoint.pt")
+    with replacing(out / "checkpoint.pt", sync=False) as temporary:
+        torch.save(saved, temporary)
     model.save_pretrained(out)
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from empirical.core import provenance
+from empirical.core.json_files import write_text
 from empirical.data.paper_tasks import (
     LABEL_WORDS,
     TASKS,
@@ -159,9 +159,7 @@ def main() -> None:
         "in_context_mean": float(np.mean([r.in_context.value for r in rows])),
         "tasks": [asdict(r) for r in rows],
     }
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(out, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, options.out)
+    write_text(options.out, json.dumps(out, indent=1, sort_keys=True) + "\n")
     print(f"mean: zero-shot {out['zero_shot_mean']:.1f}, in-context {out['in_context_mean']:.1f}")
 
 

@@ -15,6 +15,7 @@ import typer
 
 from empirical.core.errors import UserError
 from empirical.core.json_files import write_text
+from empirical.core.markdown import pipe_table
 from empirical.identities.applicability import NOT_APPLICABLE
 from empirical.identities.bindings import BINDINGS, TRAINED
 from proofs.derivations import DERIVATIONS
@@ -108,10 +109,10 @@ def _note(text: str, notes: list[str]) -> str:
 
 def _row(
     statement: Statement, verdict: Verdict, worst: Mapping[str, float], notes: list[str]
-) -> str:
+) -> list[str]:
     ratio = worst.get(statement.id)
     rounding = "" if ratio is None else f"{ratio:.2g}"
-    cells = [
+    return [
         f"`{statement.id}`<br>{statement.title}",
         _formula(statement),
         _proof(verdict),
@@ -121,12 +122,10 @@ def _row(
         _layers(statement, notes),
         statement.source,
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
-def _fact_row(fact: Fact, verdict: Verdict) -> str:
-    cells = [f"`{fact.id}`<br>{fact.title}", _safe(fact.formula), _proof(verdict), fact.source]
-    return "| " + " | ".join(cells) + " |"
+def _fact_row(fact: Fact, verdict: Verdict) -> list[str]:
+    return [f"`{fact.id}`<br>{fact.title}", _safe(fact.formula), _proof(verdict), fact.source]
 
 
 def rounding(summary: Path = FUZZ) -> dict[str, float]:
@@ -166,17 +165,21 @@ def page(families: Sequence[tuple[str, tuple[Statement, ...]]] = FAMILIES) -> st
     for title, family in families:
         lines += [
             f"## {title}\n",
-            "| statement | formula | proof | Coq | exact | rounding | layers | source |",
-            "|---|---|---|---|---|--:|---|---|",
-            *(_row(s, prove(s), worst, notes) for s in family),
+            *pipe_table(
+                ("statement", "formula", "proof", "Coq", "exact", "rounding", "layers", "source"),
+                ("---", "---", "---", "---", "---", "--:", "---", "---"),
+                (_row(s, prove(s), worst, notes) for s in family),
+            ),
             "",
         ]
     lines += [
         "## Bounds, an expectation and a closed form\n",
         "Proved by lemmas that SymPy checks; not in Coq, which has no analysis here.\n",
-        "| statement | formula | proof | source |",
-        "|---|---|---|---|",
-        *(_fact_row(f, prove(f)) for f in FACTS),
+        *pipe_table(
+            ("statement", "formula", "proof", "source"),
+            ["---"] * 4,
+            (_fact_row(f, prove(f)) for f in FACTS),
+        ),
         "",
         "## Reasons\n",
         *(f"{i}. {note}" for i, note in enumerate(notes, 1)),

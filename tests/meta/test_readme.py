@@ -13,6 +13,8 @@ from empirical.cli import terminal_tables
 from empirical.report.analysis import analyse, controls_csv, momentum_csv, verdicts_csv
 from empirical.report.results import read_results
 from empirical.report.tables import records as tables
+from empirical.report.tables.record_columns import LAYOUTS
+from empirical.report.tables.record_rows import build
 from empirical.results import identity_checks
 from empirical.results import record as records
 from tests.support.paths import ROOT
@@ -31,9 +33,9 @@ def rendered(shown: object) -> str:
     return "\n".join(line.rstrip() for line in console.export_text().splitlines())
 
 
-@pytest.mark.parametrize("index", range(len(tables.LAYOUTS)), ids=lambda i: tables.LAYOUTS[i].id)
+@pytest.mark.parametrize("index", range(len(LAYOUTS)), ids=lambda i: LAYOUTS[i].id)
 def test_each_table_in_the_readme_is_that_of_the_committed_records(index: int) -> None:
-    table = tables.build(records.read_all(RESULTS / "embedded"))[index]
+    table = build(records.read_all(RESULTS / "embedded"))[index]
     text = rendered(tables.to_rich(table))
     body = text[: text.rindex("┘") + 1]
     held_printed(body, README)

@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ from torch import Tensor
 from transformers import XGLMConfig
 
 from empirical.core.errors import UserError
-from empirical.core.json_files import dumps, write_text
+from empirical.core.json_files import dumps, replacing, write_text
 from empirical.models.fairseq.checkpoint import (
     EMBEDDING,
     Checkpoint,
@@ -163,22 +161,12 @@ def _whole(out: Path) -> Iterator[Path]:
     Raises:
         UserError: when it cannot be written.
     """
-    temporary = None
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
-        yield temporary
-        for file in temporary.iterdir():
-            file.chmod(0o644)
-            with file.open("rb+") as written:
-                os.fsync(written.fileno())
-        temporary.chmod(0o755)
-        temporary.rename(out)
-    except BaseException as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if not isinstance(error, OSError | SafetensorError):
-            raise
+        with replacing(out) as temporary:
+            temporary.mkdir()
+            yield temporary
+            temporary.chmod(0o755)
+    except (OSError, SafetensorError) as error:
         raise UserError(
             f"expected a folder that can be written at {out}, got: {error}; name another one"
         ) from error

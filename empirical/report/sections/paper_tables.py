@@ -9,8 +9,8 @@ from dataclasses import replace
 from empirical.core.undefined import Number, Undefined
 from empirical.report.render.blocks import Block, Details, Prose, Section, Table
 from empirical.report.results import Results
-from empirical.report.tables import records as tables
-from empirical.report.tables.grid import Grid, of_table
+from empirical.report.tables.grid import Grid
+from empirical.report.tables.record_rows import build, of_one_model
 from empirical.results.record import Measurement, Record
 
 POOLED = (
@@ -60,6 +60,12 @@ def together(records: Sequence[Record]) -> tuple[Record, ...]:
     return tuple(found)
 
 
+def _on_page(table: Grid, shared: frozenset[str]) -> Grid:
+    """A single model goes to the caption, `shared` notes are left out."""
+    notes = tuple(n for n in table.notes if n not in shared)
+    return replace(of_one_model(table), id=f"paper-{table.id}", notes=notes)
+
+
 def _without_rate(grid: Grid) -> Grid:
     """Without the column of rates, which differ between seeds."""
     place = next((i for i, c in enumerate(grid.columns) if c.heading == "rate"), None)
@@ -74,17 +80,17 @@ def _without_rate(grid: Grid) -> Grid:
 
 def section(results: Results) -> Section:
     """Every table of the records, the note that they share said once."""
-    built = tables.build(results.records)
+    built = build(results.records)
     shared = frozenset.intersection(*(frozenset(t.notes) for t in built[:-1]))
     blocks: list[Block] = [Prose(text=note) for note in sorted(shared)]
     pool = together(results.records)
     if len(pool) == len(results.records):
-        blocks += [Table(grid=of_table(t, shared)) for t in built]
+        blocks += [Table(grid=_on_page(t, shared)) for t in built]
     else:
         blocks.append(Prose(text=POOLED))
-        for one, many in zip(tables.build(pool), built, strict=True):
-            grid = of_table(many, shared)
-            blocks.append(Table(grid=_without_rate(of_table(one, shared))))
+        for one, many in zip(build(pool), built, strict=True):
+            grid = _on_page(many, shared)
+            blocks.append(Table(grid=_without_rate(_on_page(one, shared))))
             each = replace(grid, id=f"{grid.id}-seeds", notes=())
             blocks.append(Details(summary="Each seed by itself", blocks=(Table(grid=each),)))
     return Section(id="paper", title="The paper’s tables beside ours", blocks=tuple(blocks))

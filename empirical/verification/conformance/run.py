@@ -31,6 +31,8 @@ from dualform.testing import (
     checks_of,
 )
 from dualform.testing.hunting import EXAMPLES
+from empirical.core.json_files import write_text
+from empirical.core.markdown import pipe_table
 from empirical.verification.conformance.cases import CASES, NOT_RUN, Case
 from empirical.verification.conformance.findings import FINDINGS, Found
 
@@ -140,6 +142,18 @@ def _all_checks(
     return tuple(passed), tuple(failed), message
 
 
+HEADINGS = (
+    "package", "function", "rule", "verdict", "declared", "hint before it was declared", "checks",
+)  # fmt: skip
+
+
+def _cells(row: Row) -> list[str]:
+    checks = ", ".join(row.passed) + (f"; **not** {', '.join(row.failed)}" if row.failed else "")
+    name = f"`{row.function}`" + (f" ({row.note})" if row.note else "")
+    cells = [row.package, name, row.rule, row.verdict, row.convention, row.hint]
+    return [c.replace("|", "\\|").replace("\n", " ") for c in (*cells, checks or row.message)]
+
+
 def page(rows: Sequence[Row], found: Sequence[Found], torch_version: str) -> str:
     """The Markdown of the results."""
     versions = sorted({f"{r.package} {r.version}" for r in rows})
@@ -156,16 +170,8 @@ def page(rows: Sequence[Row], found: Sequence[Found], torch_version: str) -> str
         "the kit then says about it. After that its conventions are declared and every check that "
         "applies is run. The guide is [docs/conformance.md](../../conformance.md).",
         "",
-        "| package | function | rule | verdict | declared | hint before it was declared | checks |",
-        "|---|---|---|---|---|---|---|",
+        *pipe_table(HEADINGS, ["---"] * len(HEADINGS), map(_cells, rows)),
     ]
-    for r in rows:
-        checks = ", ".join(r.passed) + (f"; **not** {', '.join(r.failed)}" if r.failed else "")
-        name = f"`{r.function}`" + (f" ({r.note})" if r.note else "")
-        cells = [r.package, name, r.rule, r.verdict, r.convention, r.hint, checks or r.message]
-        lines.append(
-            "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
-        )
     lines += ["", "## Violations", ""]
     for r in rows:
         if r.failed:
@@ -199,15 +205,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.append(finding())
             print(found[-1].title, found[-1].measured, sep="\n", flush=True)
     if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
         with_torch = torch.__version__.partition("+")[0]
-        (given.out / "README.md").write_text(page(rows, found, with_torch))
+        write_text(given.out / "README.md", page(rows, found, with_torch))
         records = {
             "torch": with_torch,
             "rows": [asdict(r) for r in rows],
             "findings": [asdict(f) for f in found],
         }
-        (given.out / "results.json").write_text(json.dumps(records, indent=1) + "\n")
+        write_text(given.out / "results.json", json.dumps(records, indent=1) + "\n")
 
 
 if __name__ == "__main__":

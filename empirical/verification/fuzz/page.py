@@ -1,9 +1,11 @@
-"""README.md of the fuzzer's results (standard library only)."""
+"""README.md of the fuzzer's results (no torch)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from empirical.core.markdown import pipe_row
 
 Summary = Mapping[str, Any]
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -66,8 +68,7 @@ def _device(made: Summary, origin: Mapping[str, Any]) -> list[str]:
         "|---|--:|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {name} | {t['compared']:,} | {t['trivial']:,} | {t['overflowed']:,} "
-        f"| {t['underflowed']:,} | {t['violations']} |"
+        pipe_row([name, *_counts(t), f"{t['violations']}"])
         for name in dict.fromkeys(made["strata"])
         for t in [made["totals_by_stratum"][name]]
     ]
@@ -78,11 +79,12 @@ def _device(made: Summary, origin: Mapping[str, Any]) -> list[str]:
 
 
 def _totals(name: str, t: Mapping[str, Any]) -> str:
-    return (
-        f"| {name} | {t['cases']:,} | {t['compared']:,} | {t['trivial']:,} | {t['overflowed']:,} "
-        f"| {t['underflowed']:,} | {t['violations']} | {t['worst_ratio']:.2g} "
-        f"| {t['worst_ratio_underflowed']:.2g} |"
-    )
+    worst = [f"{t[which]:.2g}" for which in ("worst_ratio", "worst_ratio_underflowed")]
+    return pipe_row([name, f"{t['cases']:,}", *_counts(t), f"{t['violations']}", *worst])
+
+
+def _counts(t: Mapping[str, Any]) -> list[str]:
+    return [f"{t[kind]:,}" for kind in ("compared", "trivial", "overflowed", "underflowed")]
 
 
 def _weak(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -118,12 +120,11 @@ def _table(dtype: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     for c in cells:
         planted = c["planted"] or {"input": None, "output": None}
         near = c["near_miss"]
-        lines.append(
-            f"| {c['id']} | {c['compared']:,} | {c['overflowed']:,} | {c['underflowed']:,} "
-            f"| {c['worst_ratio']:.2g} | {_share(near['refused'], near['compared'])} "
-            f"| {_seen(planted['input'])} | {_seen(planted['output'])} "
-            f"| ±{c['wide_exponents']} |"
-        )
+        counts = [f"{c[kind]:,}" for kind in ("compared", "overflowed", "underflowed")]
+        shares = [_share(near["refused"], near["compared"])]
+        shares += [_seen(planted[kind]) for kind in ("input", "output")]
+        row = [c["id"], *counts, f"{c['worst_ratio']:.2g}", *shares, f"±{c['wide_exponents']}"]
+        lines.append(pipe_row(row))
     return [*lines, ""]
 
 

@@ -33,8 +33,8 @@ from empirical.report.sections import controls, published_numbers
 from empirical.report.sections import verdicts as verdict_section
 from empirical.report.sections.confusion import confusion
 from empirical.report.sections.paper_tables import pooled
-from empirical.report.tables import grid as grids
-from empirical.report.tables import records as tables
+from empirical.report.tables.latex import tex
+from empirical.report.tables.record_rows import build
 from empirical.results import record as records
 from empirical.results.record import Measurement
 from tests.support.control_results import World, cells
@@ -182,7 +182,7 @@ def test_every_table_has_a_caption_headings_with_a_scope_and_a_frame_to_scroll(p
 
 def test_the_tables_of_the_page_hold_the_numbers_of_the_records(bare: Path) -> None:
     cells = Counter(text for _, text in Page((bare / "report.html").read_text()).all("td", "th"))
-    built = tables.build(records.read_all(bare))
+    built = build(records.read_all(bare))
     wanted = Counter(c for t in built for row in t.rows for c in row[1:])
     assert wanted and not wanted - cells
 
@@ -372,7 +372,7 @@ def test_latex_of_controls_and_verdicts_compiles(folder: Path, tmp_path: Path, n
 
 
 def test_tex_gets_what_its_fonts_have() -> None:
-    assert grids.tex("ΔW → λ_2 “a” − 漢") == r"$\Delta$W $\rightarrow$ $\lambda$\_2 ``a'' $-$ ?"
+    assert tex("ΔW → λ_2 “a” − 漢") == r"$\Delta$W $\rightarrow$ $\lambda$\_2 ``a'' $-$ ?"
 
 
 def test_readings_of_known_models_are_told_right_from_wrong(page: Page) -> None:

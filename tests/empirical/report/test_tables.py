@@ -15,6 +15,11 @@ from empirical.analysis.published import TASKS
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.report.tables import records as tables
+from empirical.report.tables.csv_text import csv_number
+from empirical.report.tables.latex import float_tables
+from empirical.report.tables.markdown import to_markdown
+from empirical.report.tables.record_columns import LAYOUTS
+from empirical.report.tables.record_rows import build
 from empirical.results.record import Measurement
 from tests.support.records import record
 
@@ -31,13 +36,13 @@ def records():
 
 
 def test_rows_come_in_the_order_of_the_paper(records):
-    for table in tables.build(records):
+    for table in build(records):
         assert [r[1] for r in table.rows][:2] == ["sst2", "cb"]
         assert all(len(r) == len(table.headings) for r in table.rows)
 
 
 def test_the_tables_hold_ours_beside_the_published(records):
-    found = {t.id: t for t in tables.build(records)}
+    found = {t.id: t for t in build(records)}
     assert list(found) == [
         "accuracy", "rec2ftp", "sim_aou", "sim_am", "kendall", "kendall_examples",
     ]  # fmt: skip
@@ -59,19 +64,19 @@ def test_the_tables_hold_ours_beside_the_published(records):
 def test_seeds_of_one_task_are_rows_of_their_own():
     one = record("sst2")
     two = dataclasses.replace(one, provenance=dataclasses.replace(one.provenance, seed=2))
-    rows = tables.build([two, one, record("cb")])[0].rows
+    rows = build([two, one, record("cb")])[0].rows
     assert [r[1] for r in rows] == ["sst2, seed 1", "sst2, seed 2", "cb", "mean"]
 
 
 def test_means_over_the_six_tasks_are_the_printed_averages_and_gaps_are_named(records):
     six = [record(task, seed=i) for i, task in enumerate(TASKS)]
-    found = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in tables.build(six)}
+    found = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in build(six)}
     assert found["rec2ftp"]["task"] == "mean"
     assert found["rec2ftp"]["Rec2FTP, 1.3B"] == "85.56"  # the paper's own average
     ours = [r.metrics["sim_aou"].value for r in six]
     assert found["sim_aou"]["SimAOU"] == f"{sum(ours) / 6:.3f}"
-    assert all(t.rows[-1][1] == "sst2" for t in tables.build(six[:1]))  # one task has no mean
-    gaps = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in tables.build(records)}
+    assert all(t.rows[-1][1] == "sst2" for t in build(six[:1]))  # one task has no mean
+    gaps = {t.id: dict(zip(t.headings, t.rows[-1], strict=True)) for t in build(records)}
     assert gaps["rec2ftp"]["Rec2FTP"] == "of 2 rows only"
 
 
@@ -81,16 +86,16 @@ def test_a_single_model_stands_in_the_title_and_the_shared_note_comes_once(recor
         console.print(shown)
     text = " ".join(console.export_text().split())
     assert text.count("another, larger model") == 1 and "…" not in text
-    assert text.count(": tiny_model|1 ┏") == len(tables.LAYOUTS)
+    assert text.count(": tiny_model|1 ┏") == len(LAYOUTS)
 
 
 def test_undefined_is_shown_with_its_reason_and_never_as_zero(records):
-    table = {t.id: t for t in tables.build(records)}["rec2ftp"]
+    table = {t.id: t for t in build(records)}["rec2ftp"]
     assert table.rows[1][2] == "undefined (finetuning corrects no zero-shot error)"
 
 
 def test_notes_name_the_floor_the_base_rate_and_the_before_value(records):
-    notes = {t.id: " ".join(t.notes) for t in tables.build(records)}
+    notes = {t.id: " ".join(t.notes) for t in build(records)}
     beside = [n for name, n in notes.items() if name != "kendall_examples"]  # nothing published
     assert all("another, larger model" in n and "2212.10559" in n for n in beside)
     assert "chance" not in notes["kendall"] and "unrelated" in notes["kendall_examples"]
@@ -104,8 +109,8 @@ def test_notes_name_the_floor_the_base_rate_and_the_before_value(records):
 
 
 def test_markdown_has_as_many_bars_in_every_row(records):
-    for table in tables.build(records):
-        lines = [x for x in tables.to_markdown(table).splitlines() if x.startswith("|")]
+    for table in build(records):
+        lines = [x for x in to_markdown(table).splitlines() if x.startswith("|")]
         assert len(lines) == 2 + len(records) + 1  # the means
         counts = {len(re.findall(r"(?<!\\)\|", x)) for x in lines}
         assert counts == {len(table.headings) + 1}
@@ -117,7 +122,7 @@ def test_markdown_has_as_many_bars_in_every_row(records):
      (2.5e-7, "2.5e-07"), (None, ""), (Undefined("why"), "")],
 )  # fmt: skip
 def test_a_number_in_csv_has_six_digits_and_no_rounding_noise(value, text):
-    assert tables.csv_number(value) == text
+    assert csv_number(value) == text
 
 
 def test_csv_holds_every_number(records):
@@ -133,7 +138,7 @@ def test_csv_holds_every_number(records):
 
 
 def test_latex_escapes_what_tex_reserves(records):
-    text = tables.latex_document(tables.build(records))
+    text = float_tables(build(records))
     assert r"grammar \& 100\%\_\$\#\{\textasciitilde{}\textasciicircum{}" in text
     assert r"\toprule" in text and text.isascii()
 
@@ -173,8 +178,7 @@ def test_the_rule_behind_seed_and_rate_and_every_departure_are_said_once(records
     )  # fmt: skip
     odd = dataclasses.replace(records[2], provenance=made)
     found = {
-        t.id: " ".join(t.notes)
-        for t in tables.build([odd, record("cb", seed=2), record("mr", seed=3)])
+        t.id: " ".join(t.notes) for t in build([odd, record("cb", seed=2), record("mr", seed=3)])
     }
     assert (
         "tiny_model|1: protocol sound, rate chosen on training rows, k = 3 asked for, 9 evaluation "
