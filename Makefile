@@ -52,5 +52,12 @@ third-party: setup
 identities: setup
 	$(BIN)/python -m empirical.verification.identities_page --out docs/identities.md
 
+# The tests once under each of several kernels and thread counts, which move the last bits of
+# floats: hours. make portability ARGS="--settings haswell --out docs/results/portability".
+portability: setup
+	$(BIN)/python -m tests.portability $(ARGS)
+
+.PHONY: portability
+
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
