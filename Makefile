@@ -57,7 +57,11 @@ identities: setup
 portability: setup
 	$(BIN)/python -m tests.portability $(ARGS)
 
-.PHONY: portability
+# Rooms, floors, arrows, circles and modules a folder, from imports alone; tests hold the limits.
+rooms: setup
+	$(BIN)/python -m tests.rooms
+
+.PHONY: portability rooms
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
