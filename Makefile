@@ -52,6 +52,17 @@ third-party: setup
 identities: setup
 	$(BIN)/python -m empirical.verification.identities_page --out docs/identities.md
 
+# The tests once under each of several kernels and thread counts, which move the last bits of
+# floats: hours. make portability ARGS="--settings haswell --out docs/results/portability".
+portability: setup
+	$(BIN)/python -m tests.portability $(ARGS)
+
+# Rooms, floors, arrows, circles and modules a folder, from imports alone; tests hold the limits.
+rooms: setup
+	$(BIN)/python -m tests.rooms
+
+.PHONY: portability rooms
+
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 

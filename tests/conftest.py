@@ -1,6 +1,7 @@
-"""Shared fixtures, and Hypothesis profiles.
+"""Shared fixtures, Hypothesis profiles, and the number of threads.
 
-`ci` (default) draws the same examples every time, `deep` many new ones.
+The profile `ci` (default) draws the same examples every time, `deep` many new ones. Every test
+begins with `tests.THREADS` threads, whatever a command that ran before it has set.
 """
 
 import os
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import THREADS
 from tests.support.study import save_data, save_model
 
 settings.register_profile("ci", max_examples=45, deadline=None, derandomize=True)
@@ -18,7 +20,12 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("DUALFORM_PROFILE", "ci"))
 
-torch.set_num_threads(1)  # two workers on two cores: threads would only contend
+torch.set_num_threads(THREADS)  # for what is computed while tests are collected
+
+
+def pytest_runtest_setup() -> None:
+    """Commands that a test runs in this process set their own number."""
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from empirical.data.paper_tasks import TASKS
 from empirical.data.prompts import Query
 from empirical.models.loading import Geometry, LoadedModel, random_xglm
 
-torch.set_num_threads(1)
 LABELS = ((70,), (71,))
 WORDS = ("zero", "one")
 

@@ -25,7 +25,6 @@ from tests.support.tiny_models import context, queries, tiny
 
 pytestmark = pytest.mark.dual_form
 
-torch.set_num_threads(1)
 EVERY = [*BINDINGS, *identities.BESIDE]
 NEED_UPDATE = {c.id for c in chosen(None) if Need.UPDATE in c.needs}
 # What decoders built like XGLM do not have; test_any_model.py has those that do.

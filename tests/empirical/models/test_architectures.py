@@ -73,7 +73,6 @@ from tests.support.architectures import (
 )
 from tests.support.paths import ROOT
 
-torch.set_num_threads(1)
 every_variant = pytest.mark.parametrize("name", VARIANTS)
 IDS = rows(2, CONTEXT + OWN, CONTEXT)
 
