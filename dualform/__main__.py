@@ -10,6 +10,7 @@ def main() -> None:
 
     Raises:
         SystemExit: with the status of the command; 2 where the extra `study` is not installed.
+        ImportError: when a module fails to load that no extra would bring.
     """
     try:
         from empirical.cli import app

@@ -34,7 +34,7 @@ def missing(error: ImportError) -> MissingExtra | None:
         return None
     module = (error.name or "").partition(".")[0]
     extra = next((e for e, modules in EXTRAS.items() if module in modules), None)
-    return None if extra is None else _lacking(module, extra)
+    return None if extra is None else MissingExtra(_sentence(module, extra), name=module)
 
 
 def require(extra: str) -> None:
@@ -45,11 +45,8 @@ def require(extra: str) -> None:
     """
     for module in EXTRAS[extra]:
         if find_spec(module) is None:
-            raise _lacking(module, extra)
+            raise MissingExtra(_sentence(module, extra), name=module)
 
 
-def _lacking(module: str, extra: str) -> MissingExtra:
-    return MissingExtra(
-        f'expected {module} to be installed, got none; run `pip install "dualform[{extra}]"`',
-        name=module,
-    )
+def _sentence(module: str, extra: str) -> str:
+    return f'expected {module} to be installed, got none; run `pip install "dualform[{extra}]"`'
