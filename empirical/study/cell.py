@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,7 @@ class Cell:
         return self.study.request.keep_captures
 
     @cached_property
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> Mapping[str, Any]:
         """The part of a provenance that records and checks have in common."""
         study, prepared = self.study, self.prepared
         return {

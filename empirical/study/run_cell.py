@@ -1,4 +1,4 @@
-"""One task and seed: its inputs made ready, its rate selected, its three settings run and measured.
+"""One task and seed: its rate selected, its three settings run and measured.
 
 Zero-shot and in-context captures lie on disk batch by batch, so that all rates, and what comes
 after a stop, read them again; finetuning is measured against them as it goes.
