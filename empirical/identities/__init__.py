@@ -1,8 +1,8 @@
 """Statements of the catalogue, and what they take for granted, on the layers of a real decoder.
 
-There are two paths by which a layer's tensors are captured, on purpose. The metrics of the study
-(`empirical.inference`) see queries, keys and values through an attention function of our own and
-its recorder; the identities let the model read with its own attention code and ask each block again
-with the same arguments (`block_activations`), so that they are a witness who shares no attention
-arithmetic with the engine of the study.
+A layer's tensors are captured in two ways, on purpose. For the metrics of the study, models run
+with an attention function of our own, whose recorder (`empirical.inference`) sees queries, keys and
+values. For the identities the model reads with its own attention code, and each block is then asked
+again with the same arguments (`block_activations`): an independent witness, which shares no
+attention arithmetic with the engine of the study.
 """
