@@ -101,6 +101,7 @@ def tiny(name: str) -> LoadedModel:
         **VARIANTS[name][0],
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(1)  # what is not drawn over below
         model = AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
