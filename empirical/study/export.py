@@ -10,8 +10,8 @@ from empirical.core import json_reading
 from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, file_name, write_text
 from empirical.core.progress import SILENT, Reporter
+from empirical.inference.batches import Part
 from empirical.inference.capture_store import CAPTURES, Store
-from empirical.inference.settings import Part
 from empirical.study.released_format import (
     TOP_DEMONSTRATIONS,
     TOP_TOKENS,

@@ -9,9 +9,7 @@ import numpy as np
 from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
 from empirical.inference.finetune import DivergedError
-from empirical.inference.settings import (
-    fine_tuned,
-)
+from empirical.inference.settings import fine_tuned
 from empirical.models.decoder import LoadedModel
 from empirical.study.preparation import Prepared, StudySettings, title
 
@@ -60,9 +58,17 @@ def _trial(
     with reporter.stage(f"{name}: select rate {rate:g}", len(ready.shown) + len(ready.held)) as add:
         try:
             out = fine_tuned(
-                model, ready.held, ready.labels, ready.task.labels, ready.shown, rate,
-                settings.position, settings.batch_size, record=False, advance=add,
-            )  # fmt: skip
+                model,
+                ready.held,
+                ready.labels,
+                ready.task.labels,
+                ready.shown,
+                rate,
+                position=settings.position,
+                batch_size=settings.batch_size,
+                record=False,
+                advance=add,
+            )
         except DivergedError:
             reporter.say(f"{name}: finetuning diverges at rate {rate:g}")
             return float("nan")

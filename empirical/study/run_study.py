@@ -15,8 +15,8 @@ from empirical.core.errors import UserError
 from empirical.core.json_files import file_name
 from empirical.core.progress import SILENT, Reporter
 from empirical.core.undefined import Number, Undefined
+from empirical.inference.batches import batches
 from empirical.inference.capture_store import CAPTURES, Store, key_of, tokens_sha256
-from empirical.inference.settings import batches
 from empirical.metrics.accumulate import ALL
 from empirical.models import digest
 from empirical.results import record as records

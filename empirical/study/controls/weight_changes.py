@@ -25,7 +25,8 @@ from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, keys_and_values, repeated
 from empirical.identities.softmax_metrics import scores
 from empirical.inference.finetune import DivergedError, finetuned
-from empirical.inference.settings import Position, training_examples
+from empirical.inference.read_options import Position
+from empirical.inference.settings import training_examples
 from empirical.metrics.delta_w import DRAWS, Head, Moved, Tokens, measured, rotations
 from empirical.metrics.delta_w_tables import Heads, finding
 from empirical.metrics.similarity import Array
