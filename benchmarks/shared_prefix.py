@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from empirical.data.paper_tasks import FolderSource, get_task
-from empirical.inference.settings import ReadOptions, parts
+from empirical.inference.batches import parts
+from empirical.inference.read_options import ReadOptions
 from empirical.models.loading import load
 from empirical.study.preparation import StudySettings, prepare
 

@@ -16,9 +16,10 @@ from empirical.calibration.construct import Prompted
 from empirical.calibration.linear import LABELS, WORDS, LinearModel, stepped
 from empirical.core.undefined import Number, Undefined
 from empirical.inference.attention import Run
+from empirical.inference.batches import Part, parts
 from empirical.inference.forward import states
+from empirical.inference.read_options import ReadOptions
 from empirical.inference.recorder import QueryLog
-from empirical.inference.settings import Part, ReadOptions, parts
 from empirical.metrics.accumulate import MetricAccumulator
 from empirical.metrics.dose import Captures
 from empirical.metrics.kendall import attended, demonstration_tokens, example_kendall, token_kendall

@@ -23,7 +23,8 @@ from safetensors.numpy import load_file, save_file
 from empirical.core.json_files import replacing
 from empirical.core.progress import Advance, ignore
 from empirical.data.prompts import Query
-from empirical.inference.settings import Part, ReadOptions, batches, parts
+from empirical.inference.batches import Part, batches, parts
+from empirical.inference.read_options import ReadOptions
 from empirical.models.decoder import LoadedModel
 
 CAPTURES = "captures"  # folder, below that of the results, of what is kept until a cell is done
@@ -139,10 +140,10 @@ def stored_parts(
     store: Store | None,
     advance: Advance = ignore,
 ) -> Iterator[Part]:
-    """`settings.parts`, from the store as far as it goes; what is computed is written there.
+    """`batches.parts`, from the store as far as it goes; what is computed is written there.
 
     Raises:
-        UserError: as `settings.parts`.
+        UserError: as `batches.parts`.
     """
     number = 0
     while store is not None and (found := store.read(number)) is not None:

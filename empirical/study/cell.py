@@ -14,7 +14,7 @@ from empirical.core import provenance
 from empirical.core.json_files import file_name
 from empirical.data.paper_tasks import source_name
 from empirical.inference.capture_store import CAPTURES, Store, key_of, tokens_sha256
-from empirical.inference.settings import ReadOptions
+from empirical.inference.read_options import ReadOptions
 from empirical.models.decoder import LoadedModel
 from empirical.results import record as records
 from empirical.study.kept_captures import KeptCaptures

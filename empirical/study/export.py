@@ -7,8 +7,8 @@ from pathlib import Path
 
 from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
+from empirical.inference.batches import Part
 from empirical.inference.capture_store import CAPTURES, Store
-from empirical.inference.settings import Part
 from empirical.study import kept_captures
 from empirical.study.kept_captures import KeptCaptures
 from empirical.study.released_format import (

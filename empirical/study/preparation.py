@@ -12,12 +12,7 @@ from empirical.core.errors import UserError
 from empirical.data.demonstrations import draw, rows_sha256
 from empirical.data.paper_tasks import EVALUATION_LIMIT, Source, Task, evaluation
 from empirical.data.prompts import PUBLISHED_MAX_LENGTH, Query, answers, label_tokens, pack, query
-from empirical.inference.settings import (
-    Labels,
-    Position,
-    ReadOptions,
-    check_inputs,
-)
+from empirical.inference.read_options import Labels, Position, ReadOptions, check_inputs
 from empirical.metrics.kendall import (
     EXAMPLES,
 )

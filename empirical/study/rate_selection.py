@@ -59,8 +59,8 @@ def _trial(model: LoadedModel, prepared: Prepared, rate: float, reporter: Report
                 prepared.task.labels,
                 prepared.shown,
                 rate,
-                how.position,
-                how.batch_size,
+                position=how.position,
+                batch_size=how.batch_size,
                 record=False,
                 advance=advance,
             )

@@ -18,7 +18,7 @@ from empirical.data.paper_tasks import (
     source_for,
 )
 from empirical.data.sources import ReadOnce
-from empirical.inference.settings import Position
+from empirical.inference.read_options import Position
 from empirical.models import digest
 from empirical.models.decoder import LoadedModel
 from empirical.models.loading import load

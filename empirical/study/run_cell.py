@@ -19,14 +19,11 @@ from empirical.core import random_streams
 from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
 from empirical.core.undefined import Undefined
+from empirical.inference.batches import Part, parts
 from empirical.inference.capture_store import Store, stored_parts
 from empirical.inference.finetune import finetuned
 from empirical.inference.recorder import QueryLog
-from empirical.inference.settings import (
-    Part,
-    parts,
-    training_examples,
-)
+from empirical.inference.settings import training_examples
 from empirical.metrics.accumulate import MetricAccumulator, kendall_measurements
 from empirical.metrics.kendall import (
     Kendall,

@@ -15,7 +15,7 @@ from empirical.core.errors import UserError
 from empirical.core.progress import SILENT, Reporter
 from empirical.core.provenance import peak_memory_gib
 from empirical.core.undefined import Number, Undefined
-from empirical.inference.settings import batches
+from empirical.inference.batches import batches
 from empirical.metrics.accumulate import ALL
 from empirical.results import record as records
 from empirical.results import reuse

@@ -22,11 +22,13 @@ from empirical.core.errors import UserError
 from empirical.core.progress import Advance, ignore
 from empirical.core.undefined import Undefined
 from empirical.inference.attention import Run
+from empirical.inference.batches import Part, parts
 from empirical.inference.capture_store import Store
 from empirical.inference.finetune import finetuned
 from empirical.inference.forward import states
+from empirical.inference.read_options import Position
 from empirical.inference.recorder import QueryLog
-from empirical.inference.settings import Part, Position, parts, training_examples
+from empirical.inference.settings import training_examples
 from empirical.metrics.kendall import (
     attended,
     demonstration_tokens,

@@ -17,13 +17,15 @@ import torch
 from empirical.core.errors import UserError
 from empirical.core.undefined import Number, Undefined
 from empirical.data.prompts import Query, answers
+from empirical.inference.batches import parts
 from empirical.inference.finetune import DivergedError, finetuned
 from empirical.inference.forward import takes_positions
 from empirical.inference.layer_causal import layer_causally_finetuned
 from empirical.inference.layer_inputs import last_inputs, logging_inputs
 from empirical.inference.random_update import randomly_updated, update_norms
+from empirical.inference.read_options import Position
 from empirical.inference.recorder import QueryLog
-from empirical.inference.settings import Position, gather, parts, training_examples
+from empirical.inference.settings import gather, training_examples
 from empirical.metrics.dose import Captures, dose
 from empirical.metrics.kendall import EXAMPLES, demonstration_tokens
 from empirical.metrics.order_sensitivity import distributions, permutations, spread

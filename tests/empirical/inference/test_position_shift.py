@@ -21,8 +21,10 @@ from torch import Tensor
 from empirical.core.errors import UserError
 from empirical.data.prompts import Query
 from empirical.inference.attention import Run
+from empirical.inference.batches import Part, parts
 from empirical.inference.forward import read_context, states, takes_positions
-from empirical.inference.settings import Part, ReadOptions, gather, parts
+from empirical.inference.read_options import ReadOptions
+from empirical.inference.settings import gather
 from empirical.models.architectures import backbone
 from empirical.models.decoder import LoadedModel, wrap
 from tests.support import architectures

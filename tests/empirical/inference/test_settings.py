@@ -14,15 +14,10 @@ import torch
 from empirical.core.errors import UserError
 from empirical.data.prompts import Query
 from empirical.inference.attention import Prefix, Run
+from empirical.inference.batches import batches, parts
 from empirical.inference.forward import padded_length, read_context, states
-from empirical.inference.settings import (
-    ReadOptions,
-    batches,
-    fine_tuned,
-    in_context,
-    parts,
-    zero_shot,
-)
+from empirical.inference.read_options import ReadOptions
+from empirical.inference.settings import fine_tuned, in_context, zero_shot
 from empirical.models.loading import LoadedModel, default_dtype_of
 from tests.support.tiny_models import LABELS, WORDS, context, queries, tiny
 
@@ -203,7 +198,7 @@ def test_a_batch_cut_by_memory_gives_the_same_bytes(monkeypatch: pytest.MonkeyPa
     model, qs = tiny(torch.float32), queries(7)
     lead = context(model, queries(5, seed=1))
     whole = in_context(model, qs, LABELS, WORDS, lead)
-    monkeypatch.setattr("empirical.inference.settings.TOKENS", 1)
+    monkeypatch.setattr("empirical.inference.batches.TOKENS", 1)
     monkeypatch.setattr("empirical.inference.attention.SCORES_BYTES", 1)
     cut: list[int] = []
     single = in_context(model, qs, LABELS, WORDS, lead, advance=cut.append)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from empirical.calibration.bounds import gamma
 from empirical.core.undefined import Undefined
-from empirical.inference.settings import Part
+from empirical.inference.batches import Part
 from empirical.metrics import similarity as metrics
 from empirical.metrics.dose import (
     DOSES,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from empirical.core.undefined import Undefined
-from empirical.inference.settings import Part
+from empirical.inference.batches import Part
 from empirical.metrics import similarity as metrics
 from empirical.metrics.series import RANKS, SIMILARITIES, SeriesAccumulator, ranks_of, to_series
 from tests.support import metric_twins as twins

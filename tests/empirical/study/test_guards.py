@@ -14,9 +14,11 @@ from empirical.core.errors import UserError
 from empirical.data import sources
 from empirical.data.paper_tasks import Row, Split, Task
 from empirical.inference.attention import Run
+from empirical.inference.batches import Part, parts
 from empirical.inference.finetune import DivergedError
 from empirical.inference.forward import states
-from empirical.inference.settings import Part, ReadOptions, parts, zero_shot
+from empirical.inference.read_options import ReadOptions
+from empirical.inference.settings import zero_shot
 from empirical.metrics.accumulate import MetricAccumulator
 from empirical.models.decoder import TokenizerEncoder
 from empirical.models.loading import Geometry, LoadedModel, load, random_xglm
