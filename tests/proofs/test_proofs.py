@@ -120,7 +120,7 @@ def claimed(statement: Statement) -> str:
 
 
 SYMPY_SEES = [
-    s for s in TRUE if isinstance(DERIVATIONS[s.id], Direct) and not_by_sympy_alone(s) is None
+    s for s in TRUE if isinstance(DERIVATIONS.get(s.id), Direct) and not_by_sympy_alone(s) is None
 ]
 
 
