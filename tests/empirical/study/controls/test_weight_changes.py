@@ -24,7 +24,8 @@ from empirical.identities.capture_layers import each_layer
 from empirical.identities.layer_capture import LayerCapture, repeated
 from empirical.identities.trained_weights import in_dtype
 from empirical.inference.finetune import DivergedError, finetuned
-from empirical.inference.settings import Position, training_examples
+from empirical.inference.read_options import Position
+from empirical.inference.settings import training_examples
 from empirical.metrics.delta_w import UNMOVED, UNSEEN, Tokens, attention, mass
 from empirical.metrics.delta_w_tables import LIKENESS, NAMES
 from empirical.metrics.similarity import Array
