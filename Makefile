@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: setup test reproduce study momentum lint deep third-party identities clean
+.PHONY: setup test reproduce study momentum lint deep third-party identities install-sizes clean
 
 setup: $(VENV)/.ready
 
@@ -51,6 +51,10 @@ third-party: setup
 # docs/identities.md, which a test compares with the verdicts of today.
 identities: setup
 	$(BIN)/python -m empirical.verification.identities_page --out docs/identities.md
+
+# What each extra weighs when it is installed for real (a venv each, in a temporary folder).
+install-sizes: setup
+	$(BIN)/python -m tests.support.install_sizes
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
