@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: setup test reproduce study momentum lint deep third-party identities install-sizes clean
+.PHONY: setup test reproduce study momentum lint deep third-party identities api install-sizes clean
 
 setup: $(VENV)/.ready
 
@@ -51,6 +51,10 @@ third-party: setup
 # docs/identities.md, which a test compares with the verdicts of today.
 identities: setup
 	$(BIN)/python -m empirical.verification.identities_page --out docs/identities.md
+
+# docs/api.md, the public names, which a test compares with the sources.
+api: setup
+	$(BIN)/python -m empirical.verification.api_page --out docs/api.md
 
 # What each extra weighs when it is installed for real (a venv each, in a temporary folder).
 install-sizes: setup

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proofs.prove import Verdict
+from proofs.verdict import Verdict
 from proofs.rules import RULES
 from proofs.statements import EVERYTHING, FACTS, FAMILIES, Fact, Integers, Side, Statement
 from proofs.steps import Part

@@ -155,3 +155,4 @@ _ALL = [
 ]  # fmt: skip
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType({v.name: v for v in _ALL})
+"""The variants by name."""

@@ -7,12 +7,6 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch
-
-if TYPE_CHECKING:
-    pass
 
 PACKAGES = ("dualform", "numpy", "scipy", "tokenizers", "torch", "transformers")
 
@@ -73,6 +67,8 @@ def code_sha256() -> str:
 
 def peak_memory_gib() -> float:
     """The most memory that this process has held so far, GiB: of the GPU where one is in use."""
+    import torch
+
     if torch.cuda.is_available():
         held = [torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())]
         if any(held):

@@ -28,7 +28,8 @@ from empirical.data.synthetic import LEXICON
 from empirical.models import digest
 from empirical.models.decoder import TokenizerEncoder
 from empirical.models.tokenizer import BOS, EOS
-from empirical.momentum import adapt, in_context
+from empirical.momentum import in_context
+from empirical.momentum.adapt import rates, save
 from empirical.momentum.corpus import Windows, read_books, windows
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, layers, scale
@@ -209,7 +210,7 @@ def make(job: Job, reporter: Reporter) -> tuple[Trained, float]:
     )
     found = measured(job, model, curves, first)
     if job.keep:
-        adapt.save(model, folder)
+        save(model, folder)
         job.text.tokenizer.save_pretrained(folder)
     return found, time.monotonic() - began
 
@@ -220,7 +221,7 @@ def measured(job: Job, model: Any, curves: Curves, equal: Equal) -> Trained:
     return Trained(
         scale=at.name, layer=job.layer, seed=job.seed, length=at.length, equal=equal,
         curve=curves.training, held_out_curve=curves.held_out, losses=all_losses(job, model),
-        scores=all_scores(job, model), rates=adapt.rates(model),
+        scores=all_scores(job, model), rates=rates(model),
         origin=Origin(
             text=job.source, text_sha256=job.text.sha256,
             device=digest.device_name(next(model.parameters()).device), dtype=at.dtype,

@@ -143,8 +143,8 @@ def test_the_plugin_without_hypothesis_is_quiet_until_it_is_asked(
 
 def test_proofs_prove(installed: Installed) -> None:
     code = (
-        "from proofs.prove import prove\nfrom proofs.statements import by_id\n"
-        "print(prove(by_id('bias-as-weight')).status)"
+        "import proofs\n"
+        "print(proofs.prove(proofs.by_id('bias-as-weight')).status)"
     )
     assert said(installed("proofs").run("python", "-c", code)) == "proved(all sizes)\n"
 
@@ -152,6 +152,8 @@ def test_proofs_prove(installed: Installed) -> None:
 def test_the_study_runs_its_main_job(installed: Installed, tmp_path: Path) -> None:
     study = installed("study")
     assert study.importable("matplotlib", "hypothesis", "latex2mathml") == []
+    first = "from empirical import TASKS, load, open_study, run_cells, verdicts; load('embedded')"
+    said(study.run("python", "-c", first))
     said(study.run("dualform", *SMALL, "--out", "results", cwd=tmp_path))
     assert {"tables.md", "identities.tex"} <= {p.name for p in (tmp_path / "results").iterdir()}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dualform.relaxation import noise_floor, positive_features, relaxation, taylor
 from proofs import facts
 from proofs.facts import LEMMAS, REFUTED
-from proofs.prove import as_claimed, prove
+from proofs.verdict import as_claimed, prove
 from proofs.statements import FACTS, Fact
 
 pytestmark = pytest.mark.dual_form

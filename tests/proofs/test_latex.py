@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proofs.prove import prove
+from proofs.verdict import prove
 from proofs.rules import RULES
 from proofs.statements import STATEMENTS, by_id
 from proofs.terms import TermOps, dim, symbol, variables

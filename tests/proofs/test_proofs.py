@@ -10,7 +10,7 @@ from proofs import symbolic
 from proofs.calculus import gradient
 from proofs.derivations import DERIVATIONS
 from proofs.induction import check
-from proofs.prove import as_claimed, prove
+from proofs.verdict import as_claimed, prove
 from proofs.rules import (
     BLOCKS,
     CANCEL,
