@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: golden setup test reproduce study momentum lint deep third-party identities clean
+.PHONY: golden setup test reproduce study momentum lint deep third-party identities api install-sizes clean
 
 setup: $(VENV)/.ready
 
@@ -62,6 +62,14 @@ rooms: setup
 	$(BIN)/python -m tests.rooms
 
 .PHONY: portability rooms
+
+# docs/api.md, the public names, which a test compares with the sources.
+api: setup
+	$(BIN)/python -m empirical.verification.api_page --out docs/api.md
+
+# What each extra weighs when it is installed for real (a venv each, in a temporary folder).
+install-sizes: setup
+	$(BIN)/python -m tests.support.install_sizes
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -40,6 +40,8 @@ class NonFinite(AssertionError):
 def unit_roundoff(value: Tensor) -> float:
     """u of the arithmetic that products and sums of `value`'s dtype and device use now.
 
+    `value` [...] of any shape; its entries do not matter.
+
     Reduced-precision accumulation of bfloat16 and float16 rounds to those formats at worst, which
     u covers; TF32 and bfloat16 products of float32 matrices are not covered.
 

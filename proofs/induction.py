@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proofs.rules import hypothesis
-from proofs.statements import Side, Statement, States
-from proofs.statements import Step as Walk
+from proofs.statements import Side, Statement, States, Step as Walk
 from proofs.steps import Derivation, Direct, Induction, Invariant, Part, WrongStep, check_chain
 from proofs.terms import (
     ONE,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from functools import cache
 
-from proofs.statements import Statement
-from proofs.statements import by_id as statement_by_id
+from proofs.statements import Statement, by_id as statement_by_id
 from proofs.terms import Term, TermOps, variables
 
 

@@ -18,8 +18,7 @@ from dualform.testing.comparing import Agreement, Identity, compare
 from dualform.testing.implementation import Implementation
 from dualform.testing.problems import answer, problem
 from dualform.testing.reference import allowed, bound, cut, expected
-from dualform.variants import Variant
-from dualform.variants import arithmetic as A
+from dualform.variants import Variant, arithmetic as A
 from dualform.variants.layout import leaves
 
 LOUD = 2.0**10  # what must not be heard is made this loud

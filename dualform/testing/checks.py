@@ -59,11 +59,17 @@ def _check(name: str, body: Body, **changed: Any) -> Check:
 
 
 check_output = _check("output", bodies.output)
+"""o_t is the rule's, from a given state too, for every chunk size and memory layout."""
 check_final_state = _check("final state", bodies.final_state)
+"""The state that is returned is the rule's."""
 check_state_passing = _check("state passing", bodies.state_passing)
+"""T tokens at once are c tokens and then T - c from their state, wherever one cuts."""
 check_batch_independence = _check("batch independence", bodies.batch_independence)
+"""A batch row does not hear the others, made 1024 times louder."""
 check_causality = _check("causality", bodies.causality)
+"""Tokens do not hear later ones, made 1024 times louder."""
 check_gradients = _check("gradients", gradients)
+"""The gradients of a random linear functional of o, for q, k, v and every gate."""
 
 CHECKS: Mapping[str, Check] = {
     "output": check_output,
@@ -73,6 +79,7 @@ CHECKS: Mapping[str, Check] = {
     "causality": check_causality,
     "gradients": check_gradients,
 }
+"""The checks by name, in the order in which `check_variant` makes them."""
 
 
 def checks_of(given: Any, variant: str) -> tuple[str, ...]:

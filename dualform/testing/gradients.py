@@ -32,8 +32,7 @@ from dualform.testing.comparing import Agreement, Identity, compare
 from dualform.testing.implementation import Implementation
 from dualform.testing.problems import answer, problem
 from dualform.testing.reference import CHUNK, computing_type, mapped, roundings
-from dualform.variants import Variant
-from dualform.variants import arithmetic as A
+from dualform.variants import Variant, arithmetic as A
 
 FACTORS = ("decay", "gamma", "eta", "alpha")  # gates whose products decay a state
 

@@ -24,8 +24,7 @@ from torch import Tensor
 from dualform.rounding import UNIT_ROUNDOFF, Tracked
 from dualform.testing.canonical import Inputs, Outputs, run
 from dualform.testing.implementation import Implementation
-from dualform.variants import Variant
-from dualform.variants import arithmetic as A
+from dualform.variants import Variant, arithmetic as A
 from dualform.variants.layout import on_leaves
 
 CHUNK = 4

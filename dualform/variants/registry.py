@@ -236,3 +236,4 @@ _ALL = [
 ]
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType({v.name: v for v in _ALL})
+"""The variants by name."""

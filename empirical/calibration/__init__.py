@@ -1,20 +1,20 @@
-"""Models whose answer is known, read by the instrument that reads real models (no torch here)."""
+"""Models whose answer is known, read by the instrument that reads real models.
 
-from __future__ import annotations
+A folder and a seed come in; `calibration.json` and the lines that sum it up go out.
+"""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from empirical.core.progress import Reporter
+    from empirical.calibration.run import run_calibration as run_calibration
+
+__all__ = ["run_calibration"]
 
 
-def run_calibration(out: Path, seed: int, reporter: Reporter) -> tuple[str, ...]:
-    """Write `calibration.json` into `out`; the lines that sum it up.
+def __getattr__(name: str) -> Any:
+    """`run_calibration` when it is asked for: files of results alone need no models."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from empirical.calibration.run import run_calibration
 
-    Raises:
-        Refused: when a known model is read wrong, after the file is written.
-    """
-    from empirical.calibration.run import run_calibration as run
-
-    return run(out, seed, reporter)
+    return run_calibration

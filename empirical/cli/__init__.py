@@ -1,26 +1,8 @@
-"""The console script `dualform`: one app, its commands in the order of its help page.
+"""The console script `dualform`: arguments come in; files, lines and an exit status go out.
 
 Heavy imports happen inside the commands that need them.
 """
 
-from collections.abc import Callable
-
-from empirical.cli import convert, momentum, proofs, report, study
-from empirical.cli.app import app
+from empirical.cli.commands import app as app
 
 __all__ = ["app"]
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "prove": proofs.prove,
-    "check": study.check,
-    "reproduce": study.reproduce,
-    "controls": study.list_controls,
-    "export": convert.export,
-    "convert": convert.convert,
-    "calibrate": report.calibrate,
-    "momentum": momentum.momentum,
-    "report": report.report,
-}
-
-for _name, _command in COMMANDS.items():
-    app.command(name=_name)(_command)

@@ -74,6 +74,7 @@ TASKS: dict[str, Task] = {
         _task("cb", _CB, "True False Neither", 19, _SUPER_GLUE, "premise", "hypothesis"),
     )
 }
+"""The six tasks of the paper by name."""
 
 
 def _arc(record: Record) -> Record:

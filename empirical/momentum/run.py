@@ -28,7 +28,8 @@ from empirical.data.synthetic import LEXICON
 from empirical.models import digest
 from empirical.models.decoder import TokenizerEncoder
 from empirical.models.tokenizer import BOS, EOS
-from empirical.momentum import adapt, in_context
+from empirical.momentum import in_context
+from empirical.momentum.adapt import rates, save
 from empirical.momentum.corpus import Windows, read_books, windows
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale, layers, scale
@@ -40,8 +41,7 @@ from empirical.momentum.train import (
     order,
     train,
 )
-from empirical.results import language_models as files
-from empirical.results import record as records
+from empirical.results import language_models as files, record as records
 from empirical.results.attention_kinds import PLAIN, Layer
 from empirical.results.language_models import (
     CHOOSING,
@@ -219,7 +219,7 @@ def make(job: Job, reporter: Reporter) -> tuple[Trained, float]:
     )
     found = measured(job, model, curves, first)
     if job.keep:
-        adapt.save(model, folder)
+        save(model, folder)
         job.text.tokenizer.save_pretrained(folder)
     return found, time.monotonic() - began
 
@@ -237,7 +237,7 @@ def measured(job: Job, model: Any, curves: Curves, equal: Equal) -> Trained:
         held_out_curve=curves.held_out,
         losses=all_losses(job, model),
         scores=all_scores(job, model),
-        rates=adapt.rates(model),
+        rates=rates(model),
         origin=Origin(
             text=job.source,
             text_sha256=job.text.sha256,

@@ -39,7 +39,7 @@ from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, write_text
 from empirical.core.progress import SILENT, Advance, Reporter
 from empirical.models.xglm import configuration
-from empirical.momentum import adapt
+from empirical.momentum.adapt import adapt, parameters
 from empirical.momentum.corpus import Windows
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import Scale
@@ -86,7 +86,7 @@ def initial(at: Scale, seed: int) -> XGLMForCausalLM:
 def weights_sha256(model: Any) -> str:
     """Of all parameters but learned etas, by name and in order."""
     digest = hashlib.sha256()
-    for name, weight in adapt.parameters(model):
+    for name, weight in parameters(model):
         digest.update(name.encode() + b"\0")
         digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -236,7 +236,7 @@ def train(
     Raises:
         UserError: for a loss that is no number, or a checkpoint that cannot be read.
     """
-    model = adapt.adapt(initial(at, seed), layer)
+    model = adapt(initial(at, seed), layer)
     places = order(len(text.training), at, seed)
     with reporter.stage(f"{layer.name}, seed {seed}", at.steps) as advance:
         watch = _Watch(at, text, advance)

@@ -1,5 +1,6 @@
-"""The report of a results folder: records, evidence and checks on disk -> one HTML page, tables
-and figures. Nothing is computed again, and no torch is loaded.
+"""A results folder -> one HTML page, tables and figures.
+
+Nothing is computed again, and no torch is loaded.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -10,10 +10,13 @@ from typing import Any
 from empirical.analysis.published import TASKS
 from empirical.core.errors import UserError
 from empirical.core.json_files import read_object
-from empirical.results import calibration, identity_checks
-from empirical.results import control_results as evidence
-from empirical.results import language_models as momentum
-from empirical.results import record as records
+from empirical.results import (
+    calibration,
+    control_results as evidence,
+    identity_checks,
+    language_models as momentum,
+    record as records,
+)
 from empirical.results.calibration import Calibration
 from empirical.results.control_results import BASE, ConditionResult, ControlResults
 from empirical.results.language_models import Trained

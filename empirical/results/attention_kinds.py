@@ -57,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
         "beside attention",
     ),
 }  # fmt: skip
+"""The kinds of attention by name: plain, momentum, its relatives and its controls."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,7 @@ from empirical.core.provenance import peak_memory_gib
 from empirical.core.undefined import Number, Undefined
 from empirical.inference.batches import batches
 from empirical.metrics.accumulate import ALL
-from empirical.results import record as records
-from empirical.results import reuse
+from empirical.results import record as records, reuse
 from empirical.study import kept_captures
 from empirical.study.cell import Cell, cells_of
 from empirical.study.request import Study

@@ -21,11 +21,11 @@ from empirical.identities.bindings import BINDINGS, TRAINED
 from proofs.derivations import DERIVATIONS
 from proofs.formal.coq import NotFormal
 from proofs.formal.lemmas import lemmas
-from proofs.prove import Verdict, prove
 from proofs.semantics import not_on_integers
 from proofs.statements import FACTS, FAMILIES, Fact, Statement
 from proofs.terms import TermOps, variables
 from proofs.tex import tex, walks
+from proofs.verdict import Verdict, prove
 
 FUZZ = Path(__file__).parents[2] / "docs" / "results" / "fuzz" / "cpu.json"
 

@@ -10,8 +10,7 @@ from proofs.formal.gradients import gradients
 from proofs.formal.recurrences import Recurrence
 from proofs.statements import Side, Statement
 from proofs.steps import Derivation, Induction
-from proofs.terms import Term, TermOps
-from proofs.terms import variables as variables_of
+from proofs.terms import Term, TermOps, variables as variables_of
 
 _OPS = TermOps()
 

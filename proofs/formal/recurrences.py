@@ -8,8 +8,16 @@ from proofs.formal.binders import PlainSizes, opaque_binders, sizes
 from proofs.formal.coq import NotFormal, Printer, carried_out, identifier, parts, symbols
 from proofs.statements import Statement
 from proofs.steps import Induction
-from proofs.terms import ONE, Component, Dim, Term, TermOps, components, grows
-from proofs.terms import variables as variables_of
+from proofs.terms import (
+    ONE,
+    Component,
+    Dim,
+    Term,
+    TermOps,
+    components,
+    grows,
+    variables as variables_of,
+)
 
 _OPS = TermOps()
 

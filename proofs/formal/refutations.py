@@ -24,8 +24,7 @@ from proofs.formal.coq import (
     symbols,
 )
 from proofs.statements import Side, Statement
-from proofs.terms import Dim, Term, TermOps, components, contains
-from proofs.terms import variables as variables_of
+from proofs.terms import Dim, Term, TermOps, components, contains, variables as variables_of
 
 _OPS = TermOps()
 _DRAWS = 400

@@ -54,6 +54,7 @@ FAMILIES: tuple[tuple[str, tuple[Statement, ...]], ...] = (
     ("Self-attention layers built to descend", CONSTRUCTION),
 )
 STATEMENTS: tuple[Statement, ...] = tuple(s for _, family in FAMILIES for s in family)
+"""The catalogue: every statement of matrix algebra, in the order of the families."""
 EVERYTHING: tuple[Statement | Fact, ...] = (*STATEMENTS, *FACTS)
 
 

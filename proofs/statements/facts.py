@@ -134,3 +134,4 @@ FACTS: tuple[Fact, ...] = (
         "1/4, as noise-floor says.",
     ),
 )
+"""Bounds, an expectation and closed forms: what is no matrix algebra, in their order."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proofs.prove import Verdict
 from proofs.rules import RULES
 from proofs.statements import EVERYTHING, FACTS, FAMILIES, Fact
 from proofs.tex.statements import fact_theorem, theorem
 from proofs.tex.variants_table import variants_table
+from proofs.verdict import Verdict
 
 EQUATIONS = {
     "regroup": r"products and sums are associative, and sums commute.",

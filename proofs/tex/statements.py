@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proofs.prove import Verdict
 from proofs.statements import Fact, Integers, Side, Statement
 from proofs.steps import Part
 from proofs.terms import Term, TermOps, contains, internal, substitute, variables
 from proofs.tex.prose import prose
 from proofs.tex.recurrences import Walks, walks
 from proofs.tex.terms import symbol_name, tex
+from proofs.verdict import Verdict
 
 LONG = 250  # characters of TeX from which a side has its exponentials abbreviated
 

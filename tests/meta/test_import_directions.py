@@ -1,9 +1,12 @@
-"""The import directions of the packages, each held in a fresh interpreter."""
+"""What a package loads, held in fresh interpreters; import-linter holds what it names."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+
+from tests.support.paths import ROOT
 
 
 def loaded(statement: str, module: str) -> bool:
@@ -18,17 +21,22 @@ def loaded(statement: str, module: str) -> bool:
     [
         ("import proofs.statements", "torch"),
         ("import proofs.statements", "sympy"),
-        ("import proofs.prove", "torch"),
-        ("import proofs.prove", "transformers"),
+        ("import proofs; proofs.STATEMENTS, proofs.by_id", "sympy"),
+        ("import proofs.verdict", "torch"),
+        ("import proofs.verdict", "transformers"),
         ("import dualform.ops, dualform.rounding", "proofs"),
         ("import dualform.ops, dualform.rounding", "transformers"),
         ("import dualform.variants, dualform.relaxation", "proofs"),
         ("import dualform.variants, dualform.relaxation", "hypothesis"),
         ("import dualform.testing", "proofs"),
         ("import dualform.testing", "transformers"),
+        ("import dualform, dualform.__main__", "torch"),
+        ("import dualform, dualform.__main__", "typer"),
         ("import dualform.pytest_plugin", "torch"),
         ("import dualform.pytest_plugin", "hypothesis"),
         ("import proofs.formal.lemmas", "torch"),
+        ("import empirical", "torch"),
+        ("from empirical import TASKS, compare, verdicts, write_report", "torch"),
         ("import empirical.cli", "torch"),
         ("import empirical.cli", "sympy"),
         ("import empirical.cli", "transformers"),
@@ -55,24 +63,59 @@ def test_help_loads_nothing_heavy(args: list[str]) -> None:
     assert run.stderr.strip() == "[]" and "Usage" in run.stdout
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "results.record",
-        "results.reuse",
-        "report.tables.records",
-        "results.identity_checks",
-        "cli.terminal_tables",
-        "cli.options",
-        "core.progress",
-        "core.json_files",
-        "study.protocols",
-        "identities.applicability",
-        "report.figures.identity_layers",
-        "metrics.kendall",
-        "metrics.accumulate",
-        "study.released_format",
-    ],  # fmt: skip
-)
-def test_what_only_reads_results_loads_no_torch(module: str) -> None:
-    assert not loaded(f"import empirical.{module}", "torch")
+WITHOUT_TORCH = ("core", "data", "results", "metrics", "analysis", "report")
+
+# Imports every module named on standard input; torch is refused to whoever asks for it, and the
+# modules that did are printed. A refusal that is caught counts too.
+ASKING_FOR_TORCH = """
+import importlib, json, sys
+
+class Guard:
+    asked = False
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            Guard.asked = True
+            raise ModuleNotFoundError("no torch here", name=name)
+
+sys.meta_path.insert(0, Guard())
+found = []
+for module in json.load(sys.stdin):
+    Guard.asked = False
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        if not Guard.asked:
+            raise
+    if Guard.asked:
+        found.append(module)
+print(json.dumps(found))
+"""
+
+
+def asking_for_torch(modules: list[str]) -> list[str]:
+    """Those of the modules that try to load torch, all in one new interpreter."""
+    run = subprocess.run(
+        [sys.executable, "-c", ASKING_FOR_TORCH], input=json.dumps(modules),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: list[str] = json.loads(run.stdout)
+    return found
+
+
+def modules_below(package: str) -> list[str]:
+    """The dotted names of a package and every module in it."""
+    paths = sorted((ROOT / "empirical" / package).rglob("*.py"))
+    named = [path.relative_to(ROOT).with_suffix("") for path in paths]
+    return [".".join(p.parent.parts if p.name == "__init__" else p.parts) for p in named]
+
+
+def test_what_only_reads_results_loads_no_torch() -> None:
+    modules = [m for package in WITHOUT_TORCH for m in modules_below(package)]
+    assert len(modules) > 90
+    assert asking_for_torch(modules) == []
+
+
+def test_the_guard_of_torch_sees_who_asks_for_it() -> None:
+    modules = ["empirical.core.errors", "empirical.models.decoder", "empirical.results.record"]
+    assert asking_for_torch(modules) == ["empirical.models.decoder"]

@@ -15,8 +15,7 @@ from empirical.report.results import read_results
 from empirical.report.tables import records as tables
 from empirical.report.tables.record_columns import LAYOUTS
 from empirical.report.tables.record_rows import build
-from empirical.results import identity_checks
-from empirical.results import record as records
+from empirical.results import identity_checks, record as records
 from tests.support.paths import ROOT
 from tests.support.printed import held_printed, same_printed
 from tests.support.study import dualform

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from empirical.core.undefined import Undefined
-from empirical.results import control_results as files
-from empirical.results import record as records
+from empirical.results import control_results as files, record as records
 from empirical.results.control_catalogue import CONTROLS
 from empirical.results.control_results import BASE, ConditionResult, ControlResults, Series
 from tests.support.records import provenance, record

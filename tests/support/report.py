@@ -13,9 +13,7 @@ from empirical.core.undefined import Undefined
 from empirical.metrics.delta_w import Head, Moved, Tokens, measured, rotations
 from empirical.metrics.delta_w_tables import Heads, finding
 from empirical.metrics.series import RANKS, SIMILARITIES
-from empirical.results import calibration as files
-from empirical.results import control_results
-from empirical.results import record as records
+from empirical.results import calibration as files, control_results, record as records
 from empirical.results.calibration import Calibration, Case, Check, Source
 from empirical.results.control_results import ConditionResult, ControlResults, Series
 from empirical.results.record import Record

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from dualform.layouts import LAYOUTS, laid_out
 from dualform.rounding import Tracked
-from dualform.variants import VARIANTS, bounded
-from dualform.variants import recurrent as slow_steps
+from dualform.variants import VARIANTS, bounded, recurrent as slow_steps
 from dualform.variants.arithmetic import identity
 from dualform.variants.forms import Gate, form
 from dualform.variants.registry import Variant, matrix_state

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from empirical.analysis.claims import MOMENTUM, MOMENTUM_CLAIMS, Claim
 from empirical.analysis.comparisons import Comparison
 from empirical.analysis.momentum.control_comparisons import ACCURACY, KIND_OF
-from empirical.analysis.momentum.outcome import AtScale
-from empirical.analysis.momentum.outcome import Momentum as Compared
+from empirical.analysis.momentum.outcome import AtScale, Momentum as Compared
 from empirical.analysis.momentum.task_means import mean_of_tasks
 from empirical.analysis.verdicts import NO_MOMENTUM, SEEDS, Verdict, decide, unusable
-from empirical.results.attention_kinds import KINDS, PLAIN
-from empirical.results.attention_kinds import MOMENTUM as MOMENTUM_KIND
+from empirical.results.attention_kinds import KINDS, MOMENTUM as MOMENTUM_KIND, PLAIN
 from empirical.results.language_models import VALIDATION
 
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from empirical.analysis.momentum.outcome import AtScale, Momentum
 from empirical.analysis.verdicts import SEEDS
 from empirical.report import names
-from empirical.report.figures.momentum import curves as momentum_curves
-from empirical.report.figures.momentum import eta as momentum_eta
-from empirical.report.figures.momentum import tasks as momentum_tasks
+from empirical.report.figures.momentum import (
+    curves as momentum_curves,
+    eta as momentum_eta,
+    tasks as momentum_tasks,
+)
 from empirical.report.render.blocks import (
     Block,
     Code,

@@ -19,8 +19,7 @@ from empirical.core.json_files import plain
 from empirical.core.progress import SILENT, Reporter
 from empirical.data.paper_tasks import source_for
 from empirical.data.sources import ReadOnce
-from empirical.results import control_results, reuse
-from empirical.results import record as records
+from empirical.results import control_results, record as records, reuse
 from empirical.results.control_results import BASE, ControlResults
 from empirical.results.record import Record
 from empirical.study.cell import Cell

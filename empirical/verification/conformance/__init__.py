@@ -1,0 +1,4 @@
+"""Other packages' kernels -> what the conformance kit says of each.
+
+Their versions stand in requirements.txt; none of them is a dependency.
+"""

@@ -13,11 +13,16 @@ from transformers.activations import NewGELUActivation
 
 from dualform.rounding import Tracked, check
 from empirical.data.paper_tasks import TASKS, FolderSource
-from empirical.identities import block_activations, layer_capture, recomputation, softmax_mixture
-from empirical.identities import capture_layers as layers
-from empirical.identities import check_layers as identities
-from empirical.identities import mlp as whole_block
-from empirical.identities import softmax_metrics as softmax_shares
+from empirical.identities import (
+    block_activations,
+    capture_layers as layers,
+    check_layers as identities,
+    layer_capture,
+    mlp as whole_block,
+    recomputation,
+    softmax_metrics as softmax_shares,
+    softmax_mixture,
+)
 from empirical.identities.applicability import reason_against
 from empirical.identities.bindings import BINDINGS, TRAINED
 from empirical.identities.check_layers import BESIDE, check_layers, chosen

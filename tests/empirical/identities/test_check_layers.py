@@ -9,10 +9,13 @@ from dualform.elementary import exp, over
 from dualform.ops import TensorOps
 from dualform.rounding import UNIT_ROUNDOFF, BoundViolation, Tracked, check, compare
 from empirical.core.errors import UserError
-from empirical.identities import applicability, softmax_mixture
-from empirical.identities import capture_layers as layers
-from empirical.identities import check_layers as identities
-from empirical.identities import softmax_metrics as softmax_shares
+from empirical.identities import (
+    applicability,
+    capture_layers as layers,
+    check_layers as identities,
+    softmax_metrics as softmax_shares,
+    softmax_mixture,
+)
 from empirical.identities.applicability import NOT_APPLICABLE, reason_against
 from empirical.identities.bindings import BINDINGS, COMPARISONS, TRAINED
 from empirical.identities.check_layers import check_layers, chosen

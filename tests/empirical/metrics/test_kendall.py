@@ -5,12 +5,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from empirical.core.undefined import Undefined
-from empirical.metrics import kendall
-from empirical.metrics import similarity as metrics
+from empirical.metrics import kendall, similarity as metrics
 
 
 def rng(seed=0):

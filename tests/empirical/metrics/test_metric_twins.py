@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from empirical.core.undefined import Undefined
-from empirical.metrics import accumulate, kendall
-from empirical.metrics import similarity as metrics
+from empirical.metrics import accumulate, kendall, similarity as metrics
 from empirical.metrics.similarity import Interval, Proportion, Similarity
 from tests.support import metric_twins as twins
 

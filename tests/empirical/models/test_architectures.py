@@ -45,8 +45,8 @@ from empirical.models.architectures import (
     backbone,
     blocks_of,
     check_known,
+    logits as output_layer,
 )
-from empirical.models.architectures import logits as output_layer
 from tests.support.architectures import (
     CONTEXT,
     EVERYWHERE,

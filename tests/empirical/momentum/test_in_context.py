@@ -19,7 +19,8 @@ from empirical.data.paper_tasks import GeneratedSource, get_task
 from empirical.data.prompts import Query
 from empirical.data.task import Row, Task
 from empirical.models.decoder import default_dtype_of
-from empirical.momentum import adapt, in_context
+from empirical.momentum import in_context
+from empirical.momentum.adapt import adapt
 from empirical.momentum.in_context import Reader, reading, score
 from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Scores
@@ -41,7 +42,7 @@ def model(name: str, layer: Layer, dtype: torch.dtype = torch.float64):
     """A decoder of two layers with large random weights, whose norms keep float64."""
     loaded = tiny(dtype)
     if name == "xglm":
-        return adapt.adapt(loaded.model, layer)
+        return adapt(loaded.model, layer)
     config = GPTNeoXConfig(
         vocab_size=loaded.model.config.vocab_size, hidden_size=16, intermediate_size=32,
         num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=512,
@@ -52,7 +53,7 @@ def model(name: str, layer: Layer, dtype: torch.dtype = torch.float64):
     with torch.no_grad():
         for p in made.parameters():
             p.copy_(0.3 * torch.randn(p.shape, generator=generator))
-    return adapt.adapt(made, layer)
+    return adapt(made, layer)
 
 
 def wide():
@@ -276,7 +277,7 @@ def test_a_task_without_room_for_a_demonstration_is_absent_with_the_reason():
 
 
 def test_scores_that_are_no_numbers_are_absent_with_the_reason():
-    made = adapt.adapt(tiny(torch.float32).model, Layer())
+    made = adapt(tiny(torch.float32).model, Layer())
     with torch.no_grad():
         made.model.layers[0].fc1.weight[0, 0] = torch.nan
     assert scored(made=made).absent == "the model's scores are no finite numbers"

@@ -17,7 +17,8 @@ import torch
 from empirical.cli import momentum as cli
 from empirical.core.errors import UserError
 from empirical.data.synthetic import LEXICON
-from empirical.momentum import adapt, run, scales
+from empirical.momentum import run, scales
+from empirical.momentum.adapt import load
 from empirical.momentum.perplexity import losses
 from empirical.momentum.run import Job, Request, jobs_of, missing
 from empirical.momentum.train import equal_of, order
@@ -114,7 +115,7 @@ def test_losses_are_of_the_windows_that_their_places_name(
     """Measured again by the kept model, window by window in the same batches: the same bits."""
     (_, job) = jobs_of(request(books, tmp_path))
     held = trained["momentum-eta0.5"]
-    model = adapt.load(finished / "models" / held.name)
+    model = load(finished / "models" / held.name)
     text = job.text
     last = order(len(text.training), TINY, 1)[-TINY.windows :]
     windows = {

@@ -24,7 +24,7 @@ from transformers.utils import logging
 from empirical.cli.train_momentum import main
 from empirical.core.errors import UserError
 from empirical.models.digest import weights_sha256 as whole_sha256
-from empirical.momentum import adapt
+from empirical.momentum.adapt import adapt, parameters, rates
 from empirical.momentum.corpus import Ids, Windows
 from empirical.momentum.perplexity import losses
 from empirical.momentum.scales import SCALES, Scale
@@ -68,7 +68,7 @@ def run_whole(layer: Layer, text: Windows, folder: Path) -> Done:
     """Train the tiny scale with seed 1."""
     model, curves = train(TINY, layer, 1, text, folder)
     watched = float(np.mean(losses(model, text.choosing[:32])))
-    return Done(sha256=whole_sha256(model), rates=adapt.rates(model), curves=curves,
+    return Done(sha256=whole_sha256(model), rates=rates(model), curves=curves,
                 watched=watched, folder=folder)  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def slow_training(
     at: Scale, layer: Layer, seed: int, text: Windows, *, parts: int = 1, reverse: bool = False
 ) -> dict[str, Tensor]:
     """The weights after every step of a plain loop, each batch in `parts` equal parts."""
-    model = adapt.adapt(initial(at, seed), layer).train()
+    model = adapt(initial(at, seed), layer).train()
     wanted = order(len(text.training), at, seed)[: at.rows * at.steps]
     adam = torch.optim.AdamW(
         model.parameters(), lr=at.rate, betas=at.betas, eps=at.epsilon, weight_decay=0.0,
@@ -188,7 +188,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     watcher = Watcher()
     again, found = train(TINY, LEARNED, 1, text, tmp_path, reporter=watcher)
     assert whole_sha256(again) == learned.sha256 and found == learned.curves
-    assert adapt.rates(again) == learned.rates
+    assert rates(again) == learned.rates
     assert watcher.totals == [TINY.steps] and watcher.done == TINY.steps
 
 
@@ -254,7 +254,7 @@ def test_memory_that_runs_out_is_not_taken_for_a_damaged_checkpoint(
 def test_a_model_trained_in_bfloat16_is_measured_in_float32(text: Windows, tmp_path: Path) -> None:
     """Exactly as the same weights in a model that no trainer has touched."""
     model, _ = train(replace(TINY, dtype="bfloat16"), MOMENTUM, 1, text, tmp_path)
-    fresh = adapt.adapt(initial(TINY, 1), MOMENTUM)
+    fresh = adapt(initial(TINY, 1), MOMENTUM)
     fresh.load_state_dict(model.state_dict())
     found = losses(model, text.choosing)
     assert found == losses(fresh, text.choosing)
@@ -276,7 +276,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(
 def test_first_weights_follow_from_the_seed_alone(text: Windows) -> None:
     plain = weights_sha256(initial(TINY, 1))
     layers = (Layer(), MOMENTUM, LEARNED, Layer(kind="averaged_keys", eta=0.9))
-    assert {weights_sha256(adapt.adapt(initial(TINY, 1), x)) for x in layers} == {plain}
+    assert {weights_sha256(adapt(initial(TINY, 1), x)) for x in layers} == {plain}
     assert weights_sha256(initial(TINY, 2)) != plain
     changed = initial(TINY, 1)
     with torch.no_grad():
@@ -549,14 +549,14 @@ def test_the_first_steps_of_the_paper_on_a_tiny_slice(text: Windows, tmp_path: P
             raise KeyboardInterrupt
 
     adapted: list[Any] = []
-    original = adapt.adapt
+    original = adapt
 
     def caught(model: Any, layer: Layer) -> Any:
         adapted.append(original(model, layer))
         return adapted[-1]
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("empirical.momentum.train.adapt.adapt", caught)
+        patch.setattr("empirical.momentum.train.adapt", caught)
         train(slice_, MOMENTUM, 1, text, tmp_path, reporter=Watcher(keep))
     assert seen == [0, 1, 2]
     (b1, b2), rate = paper.betas, paper.rate / paper.warmup
@@ -578,8 +578,8 @@ def test_the_first_steps_of_the_paper_on_a_tiny_slice(text: Windows, tmp_path: P
 def test_learned_etas_move_and_are_no_part_of_what_is_equal(learned: Done) -> None:
     (heads,) = learned.rates
     assert len(heads) == TINY.heads and all(eta != 0.5 and 0 < eta < 1 for eta in heads)
-    model = adapt.adapt(initial(TINY, 1), LEARNED)
-    assert sum(p.numel() for _, p in adapt.parameters(model)) == TINY.parameters
+    model = adapt(initial(TINY, 1), LEARNED)
+    assert sum(p.numel() for _, p in parameters(model)) == TINY.parameters
     assert sum(p.numel() for p in model.parameters()) == TINY.parameters + TINY.heads
 
 

@@ -20,6 +20,7 @@ from empirical.core.undefined import Undefined
 from empirical.report.figures import (
     attention,
     dose,
+    heatmap as heat,
     lambda_by_layer,
     orders,
     per_layer,
@@ -27,7 +28,6 @@ from empirical.report.figures import (
     strongest_controls,
     weight_changes,
 )
-from empirical.report.figures import heatmap as heat
 from empirical.report.render import drawing
 from empirical.report.render.drawing import Figure, Panel, panel_svg, save
 from empirical.report.render.palette import COLOURS, STYLES

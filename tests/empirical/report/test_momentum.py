@@ -24,18 +24,22 @@ from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, write_text
 from empirical.report import names, write_report
 from empirical.report.analysis import analyse
-from empirical.report.figures.momentum import curves as momentum_curves
-from empirical.report.figures.momentum import eta as momentum_eta
-from empirical.report.figures.momentum import tasks as momentum_tasks
+from empirical.report.figures.momentum import (
+    curves as momentum_curves,
+    eta as momentum_eta,
+    tasks as momentum_tasks,
+)
 from empirical.report.render.drawing import Figure
 from empirical.report.results import Results, read_results
 from empirical.report.sections import momentum
 from empirical.report.sections.momentum import THEORY, cautions
 from empirical.report.tables.grid import Grid
-from empirical.report.tables.momentum import etas as momentum_etas
-from empirical.report.tables.momentum import language as momentum_language
-from empirical.report.tables.momentum import learning as momentum_learning
-from empirical.report.tables.momentum import runs as momentum_runs
+from empirical.report.tables.momentum import (
+    etas as momentum_etas,
+    language as momentum_language,
+    learning as momentum_learning,
+    runs as momentum_runs,
+)
 from empirical.report.write import sections
 from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Trained

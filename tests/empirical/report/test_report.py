@@ -29,8 +29,7 @@ from empirical.report.figures import per_layer, strongest_controls
 from empirical.report.render.blocks import Details
 from empirical.report.render.page import interval_parts
 from empirical.report.results import read_results
-from empirical.report.sections import controls, published_numbers
-from empirical.report.sections import verdicts as verdict_section
+from empirical.report.sections import controls, published_numbers, verdicts as verdict_section
 from empirical.report.sections.confusion import confusion
 from empirical.report.sections.paper_tables import pooled
 from empirical.report.tables.latex import tex

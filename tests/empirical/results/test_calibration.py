@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import Result
 
-from empirical.calibration import __main__ as command
 from empirical.calibration import run, run_calibration
 from empirical.core.errors import Refused, UserError
 from empirical.core.progress import SILENT
@@ -14,6 +14,7 @@ from empirical.core.undefined import Undefined
 from empirical.results import calibration as files
 from empirical.results.calibration import Calibration, Case, Check, Source
 from tests.support.paths import ROOT
+from tests.support.study import dualform, error_line
 
 COMMITTED = ROOT / "docs/results/calibration"
 RIGHT = Check(value=1.0, right=True, bound=1e-15)
@@ -112,18 +113,17 @@ def test_what_was_read_wrong_is_named_and_the_file_is_there_all_the_same(tmp_pat
     assert files.read(tmp_path / files.NAME).wrong() == []
 
 
-def test_the_command_gives_its_verdict_as_exit_status(tmp_path, monkeypatch, capsys):
-    def called(*more: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["calibration", "--out", str(tmp_path), *more])
-        return command.main()
+def test_the_command_gives_its_verdict_as_exit_status(tmp_path, monkeypatch):
+    def called(*more: str) -> Result:
+        return dualform("calibrate", "--out", tmp_path, *more)
 
-    assert called("--seed", "-1") == 2
-    assert "expected a seed of at least 0, got -1" in capsys.readouterr().err
+    assert "expected a seed of at least 0, got -1" in error_line(called("--seed", "-1"))
     monkeypatch.setattr(run, "calibrate", lambda _seed, _reporter: made())
-    assert called() == 0 and "written: " in capsys.readouterr().out
+    right = called()
+    assert right.exit_code == 0 and "written: " in right.stdout
     wrong = Check(value=0.5, right=False)
     monkeypatch.setattr(run, "calibrate", lambda _seed, _reporter: made(wrong))
-    assert called() == 1 and "read wrong" in capsys.readouterr().err
+    assert "read wrong" in error_line(called(), status=1)
 
 
 def test_the_committed_calibration_read_every_known_model_right():

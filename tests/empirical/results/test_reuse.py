@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from empirical.identities.applicability import NOT_APPLICABLE
-from empirical.results import identity_checks, reuse
-from empirical.results import record as records
+from empirical.results import identity_checks, record as records, reuse
 from empirical.results.identity_checks import CheckProvenance
 from empirical.results.record import Provenance
 from tests.support.records import record

@@ -9,8 +9,7 @@ import pytest
 
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
-from empirical.metrics import kendall
-from empirical.metrics import similarity as metrics
+from empirical.metrics import kendall, similarity as metrics
 from empirical.study.released_format import (
     CapturedExample,
     task_folder,

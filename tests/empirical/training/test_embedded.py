@@ -15,8 +15,7 @@ from empirical.data.synthetic import HOME, LEXICON, OUTDOORS, Shape, generate_ro
 from empirical.models import digest
 from empirical.models.loading import EMBEDDED, TokenizerEncoder, load, read_tokenizer
 from empirical.models.tokenizer import BOS, EOS, IGNORED
-from empirical.training import embedded as train_embedded
-from empirical.training import episodes
+from empirical.training import embedded as train_embedded, episodes
 from empirical.training.embedded import Recipe, train, training_forward
 from empirical.training.episodes import FULL, Episodes, Stage
 

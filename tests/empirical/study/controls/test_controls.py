@@ -9,8 +9,7 @@ import pytest
 from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.metrics.series import RANKS, SIMILARITIES
-from empirical.results import control_results
-from empirical.results import record as records
+from empirical.results import control_results, record as records
 from empirical.results.control_catalogue import CONTROLS, chosen_controls
 from empirical.results.control_results import BASE, ControlResults
 from empirical.study.controls.runs import RUNS, run_control

@@ -46,8 +46,7 @@ from empirical.study.controls.weight_changes import (
     weights,
 )
 from empirical.study.preparation import Prepared, StudySettings, prepare
-from tests.empirical.identities.test_any_model import ids
-from tests.empirical.identities.test_any_model import tiny as any_tiny
+from tests.empirical.identities.test_any_model import ids, tiny as any_tiny
 from tests.support import tiny_models as _tiny
 from tests.support.records import provenance
 from tests.support.study import save_data
