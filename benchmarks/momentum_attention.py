@@ -40,8 +40,12 @@ def median(ratios: list[float]) -> dict[str, float]:
     n, ordered = len(ratios), sorted(ratios)
     below = int(stats.binom.ppf(0.025, n, 0.5))
     low = max(below - 1, 0) if n > 5 else 0
-    return {"median": float(stats.scoreatpercentile(ordered, 50)), "low": ordered[low],
-            "high": ordered[n - 1 - low], "rounds": n}  # fmt: skip
+    return {
+        "median": float(stats.scoreatpercentile(ordered, 50)),
+        "low": ordered[low],
+        "high": ordered[n - 1 - low],
+        "rounds": n,
+    }
 
 
 def main() -> None:
@@ -69,11 +73,19 @@ def main() -> None:
     plain = seconds[PLAIN]
     made = {
         name: median([a / b for a, b in zip(times, plain, strict=True)])
-        for name, times in seconds.items() if name != PLAIN
-    }  # fmt: skip
-    value = {"length": asked.length, "layers": asked.layers, "width": at.width, "heads": at.heads,
-             "vocabulary": at.vocabulary, "plain_seconds": sorted(plain)[len(plain) // 2],
-             "ratios": made, "torch": torch.__version__}  # fmt: skip
+        for name, times in seconds.items()
+        if name != PLAIN
+    }
+    value = {
+        "length": asked.length,
+        "layers": asked.layers,
+        "width": at.width,
+        "heads": at.heads,
+        "vocabulary": at.vocabulary,
+        "plain_seconds": sorted(plain)[len(plain) // 2],
+        "ratios": made,
+        "torch": torch.__version__,
+    }
     asked.out.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(value, indent=1))
 

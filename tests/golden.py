@@ -98,8 +98,12 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         before, out = Path(scratch) / "code", asked.keep or Path(scratch) / "out"
-        subprocess.run(["git", "worktree", "add", "--detach", before, asked.commit], check=True,
-                       cwd=ROOT, capture_output=True)  # fmt: skip
+        subprocess.run(
+            ["git", "worktree", "add", "--detach", before, asked.commit],
+            check=True,
+            cwd=ROOT,
+            capture_output=True,
+        )
         try:
             for name, code in (("before", before), ("after", ROOT)):
                 print(name, flush=True)

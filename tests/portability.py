@@ -126,8 +126,12 @@ def hashes(setting: Setting) -> dict[str, str]:
     """Hashes of fixed results (`tests.float_bits`) under a setting, in a process of its own."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.float_bits"],
-        cwd=ROOT, env=os.environ | setting.environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=os.environ | setting.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     made: dict[str, str] = json.loads(run.stdout)
     return made
 
@@ -154,9 +158,12 @@ def run_tests(setting: Setting, arguments: Sequence[str]) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tests.xml"
         done = subprocess.run(
-            [*PYTEST, f"--junitxml={path}", *arguments], cwd=ROOT,
-            env=os.environ | setting.environment, capture_output=True, text=True,
-        )  # fmt: skip
+            [*PYTEST, f"--junitxml={path}", *arguments],
+            cwd=ROOT,
+            env=os.environ | setting.environment,
+            capture_output=True,
+            text=True,
+        )
         text = path.read_text(encoding="utf-8") if path.exists() else "<testsuites/>"
     run = counted(text, done.returncode, time.perf_counter() - start)
     if not run.good:
@@ -170,10 +177,13 @@ def counted(xml: str, status: int, seconds: float) -> Run:
     failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
     skipped = [c for c in cases if c.find("skipped") is not None]
     return Run(
-        status=status, passed=len(cases) - len(failed) - len(skipped), failed=len(failed),
-        skipped=len(skipped), seconds=seconds,
+        status=status,
+        passed=len(cases) - len(failed) - len(skipped),
+        failed=len(failed),
+        skipped=len(skipped),
+        seconds=seconds,
         failures=tuple(dict.fromkeys(f"{c.get('classname')}::{c.get('name')}" for c in failed)),
-    )  # fmt: skip
+    )
 
 
 def processor() -> str:
@@ -199,13 +209,16 @@ def document(
         "hashes": found,
         "settings": [
             {
-                "name": s.name, "like": s.like, "environment": dict(s.environment),
+                "name": s.name,
+                "like": s.like,
+                "environment": dict(s.environment),
                 "changes": changed(found[s.name], found[AS_IT_IS]) if s.name in found else None,
-                "impossible": s.impossible, "tests": runs.get(s.name),
+                "impossible": s.impossible,
+                "tests": runs.get(s.name),
             }
             for s in chosen
         ],
-    }  # fmt: skip
+    }
 
 
 def page(
@@ -241,9 +254,10 @@ NOTHING = "it changes nothing here"
 def parse(argv: Sequence[str], names: Sequence[str]) -> tuple[list[str], Path | None, list[str]]:
     """The settings asked for, the folder to write to, and what is handed to pytest."""
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], allow_abbrev=False,
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
         epilog="Everything else goes to pytest.",
-    )  # fmt: skip
+    )
     parser.add_argument("--settings", nargs="+", metavar="NAME", help=", ".join(names))
     parser.add_argument("--out", type=Path, help="folder for portability.json and README.md")
     given, rest = parser.parse_known_args(argv)

@@ -23,8 +23,10 @@ Graph = Mapping[str, Set[str]]
 def modules(root: Path) -> dict[str, Path]:
     """Dotted name -> file, of all modules of the packages; a package has the name of its folder."""
     paths = (p for package in PACKAGES for p in (root / package).rglob("*.py"))
-    return {".".join(p.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): p
-            for p in sorted(paths)}  # fmt: skip
+    return {
+        ".".join(p.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in sorted(paths)
+    }
 
 
 def imported(path: Path) -> Iterator[tuple[str, str]]:

@@ -105,12 +105,19 @@ def _strict(schema: Any) -> Any:
 
 
 _EXPECTED = {
-    "string_type": "text", "int_type": "an integer", "float_type": "a number",
-    "finite_number": "a finite number", "bool_type": "true or false", "dict_type": "an object",
-    "dataclass_type": "an object", "tuple_type": "a list", "list_type": "a list",
-    "literal_error": "one of {expected}", "too_long": "{max_length} values",
+    "string_type": "text",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "dataclass_type": "an object",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "literal_error": "one of {expected}",
+    "too_long": "{max_length} values",
     "value_error": "{error}",
-}  # fmt: skip
+}
 _KEYS = ("missing", "unexpected_keyword_argument")
 
 

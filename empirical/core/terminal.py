@@ -40,8 +40,12 @@ class TerminalReporter:
 
     @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Advance]:
-        columns = (TextColumn("  {task.description}", markup=False), BarColumn(),
-                   MofNCompleteColumn(), TimeElapsedColumn())  # fmt: skip
+        columns = (
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task(title, total=total)
             yield lambda steps: bar.advance(task, steps)

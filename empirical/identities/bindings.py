@@ -208,8 +208,9 @@ def _turned(at: LayerCapture) -> Variables:
     for suffix, part in (("", at.asking), ("_demo", at.shown)):
         here = at.turned.at(part)
         _, v = keys_and_values(at, part)
-        found |= {f"{k}{suffix}": x for k, x in (("V", v), ("K", here.K), ("C", here.C),
-                                                 ("S", here.S))}  # fmt: skip
+        found |= {
+            f"{k}{suffix}": x for k, x in (("V", v), ("K", here.K), ("C", here.C), ("S", here.S))
+        }
     return found
 
 
@@ -224,8 +225,11 @@ def _normalised(at: LayerCapture) -> Variables:
     found = {"g": at.normed.g, "q": at.normed.q}
     for suffix, part in (("", at.asking), ("_demo", at.shown)):
         _, v = keys_and_values(at, part)
-        found |= {f"V{suffix}": v, f"K{suffix}": at.normed.K[..., part],
-                  f"r{suffix}": at.normed.r[..., part, :]}  # fmt: skip
+        found |= {
+            f"V{suffix}": v,
+            f"K{suffix}": at.normed.K[..., part],
+            f"r{suffix}": at.normed.r[..., part, :],
+        }
     return found
 
 

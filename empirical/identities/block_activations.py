@@ -96,9 +96,11 @@ def last(x: Tensor, tokens: int = 1) -> Tensor:
 
 
 def run_with_cache(
-    model: LoadedModel, blocks: Sequence[Block], ids: Sequence[int],
+    model: LoadedModel,
+    blocks: Sequence[Block],
+    ids: Sequence[int],
     also: Mapping[Any, Any] | None = None,
-) -> TokenBatch:  # fmt: skip
+) -> TokenBatch:
     """One pass of the model over `ids`; all hooks removed.
 
     `also`: further modules, each with a forward hook of its own.
@@ -167,9 +169,9 @@ def block_activations(
         stack.enter_context(attending(model.model, run))
         block.attention.forward(*args, **kwargs)
     parts = {
-        name: _heads(p, left) for name, p in
-        (("query", block.query), ("key", block.key), ("value", block.value))
-    }  # fmt: skip
+        name: _heads(p, left)
+        for name, p in (("query", block.query), ("key", block.key), ("value", block.value))
+    }
     handed_q, handed_k, handed_v, scaling = run.handed
     q, (k, v) = handed_q[0].mT, (to_groups(x, block.groups)[0].mT for x in (handed_k, handed_v))
     factor = _own_factor(block, parts["query"], q)
@@ -217,13 +219,19 @@ def _own_factor(block: Block, projected: Tensor, handed: Tensor) -> float:
 
 
 def _normed(
-    block: Block, found: tuple[Any, Any] | None, parts: Mapping[str, Tensor],
+    block: Block,
+    found: tuple[Any, Any] | None,
+    parts: Mapping[str, Tensor],
     passed: Mapping[int, tuple[Tensor, Tensor]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Norms and what left them; the projections themselves where there are none."""
     if found is None or block.qk_norm is None:
-        return {"query_norm": None, "key_norm": None, "normed_q": parts["query"],
-                "normed_k": parts["key"]}  # fmt: skip
+        return {
+            "query_norm": None,
+            "key_norm": None,
+            "normed_q": parts["query"],
+            "normed_k": parts["key"],
+        }
     made: dict[str, Any] = {}
     for name, module in zip(("query", "key"), found, strict=True):
         raw, (x, out) = parts[name], passed[id(module)]

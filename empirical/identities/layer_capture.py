@@ -68,9 +68,11 @@ class Update:
     def to(self, dtype: torch.dtype) -> Update:
         """A copy in another dtype."""
         return replace(
-            self, value=self.value.to(dtype), key=self.key.to(dtype),
+            self,
+            value=self.value.to(dtype),
+            key=self.key.to(dtype),
             examples=self.examples.to(dtype),
-        )  # fmt: skip
+        )
 
     def per_query(self, heads: int) -> Update:
         """Repeated for the query heads of every group."""

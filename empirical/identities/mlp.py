@@ -40,9 +40,19 @@ ALONE = "the context is one token, which stands in front of the query without a 
 # sigmoid moves these by at most 3.5 u, they err by 4 u themselves, and two more steps follow.
 SLOPE, ULPS = 1.13, 8
 _KNOWN = frozenset(
-    {"GELUActivation", "GELU", "GELUTanh", "PytorchGELUTanh", "NewGELUActivation",
-     "FastGELUActivation", "QuickGELUActivation", "ReLU", "SiLU", "SiLUActivation"}
-)  # fmt: skip
+    {
+        "GELUActivation",
+        "GELU",
+        "GELUTanh",
+        "PytorchGELUTanh",
+        "NewGELUActivation",
+        "FastGELUActivation",
+        "QuickGELUActivation",
+        "ReLU",
+        "SiLU",
+        "SiLUActivation",
+    }
+)
 
 
 def activated(a: Tracked, function: Callable[[Tensor], Tensor]) -> Tracked:

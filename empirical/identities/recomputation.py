@@ -74,8 +74,9 @@ def _normalised(norm: Norm, raw: Tensor) -> tuple[Tracked, Tracked]:
     x = _in(raw, torch.float32) if norm.narrow else Tracked(raw)
     groups, width, _ = raw.shape
     gain = _in(norm.gain, x.value.dtype)
-    rows = Tracked(*(y.reshape(1, groups * width, -1) if norm.joint else y
-                     for y in (x.value, x.error)))  # fmt: skip
+    rows = Tracked(
+        *(y.reshape(1, groups * width, -1) if norm.joint else y for y in (x.value, x.error))
+    )
     if norm.centred:
         rows = rows - _mean(rows)
     square = _mean(rows.times(rows)) + softmax_mixture.constant(norm.epsilon, x.value)
@@ -132,8 +133,12 @@ def _softmax(at: LayerCapture) -> tuple[Sides]:
     whole, before, after = map(attention, (slice(None), slice(cut), slice(cut, None)))
     s = softmax_mixture.scores(q.value, k.value, at.scaling, at.softcap, bias)
     more_before = torch.softmax(s, -1)[..., :cut].sum(-1, keepdim=True) > 0.5
-    near = Tracked(*(torch.where(more_before, y, x) for x, y in
-                     ((before.value, after.value), (before.error, after.error))))  # fmt: skip
+    near = Tracked(
+        *(
+            torch.where(more_before, y, x)
+            for x, y in ((before.value, after.value), (before.error, after.error))
+        )
+    )
     return (Sides(left=whole.elsewhere(met.output), right=whole, near=near),)
 
 

@@ -70,8 +70,9 @@ def not_trained(examples: int, layers: int) -> list[NotApplicable]:
     left = [s for s in TRAINED if s not in statements(examples)]
     return [
         NotApplicable(statement=name, layer=layer, reason=ONE_EXAMPLE)
-        for layer in range(layers) for name in left
-    ]  # fmt: skip
+        for layer in range(layers)
+        for name in left
+    ]
 
 
 def in_dtype(model: LoadedModel, dtype: torch.dtype) -> LoadedModel:
@@ -105,9 +106,13 @@ def train(
                 if i == 0:
                     after_first = projections(found)
     return Training(
-        rate=rate, before=before, after=after, records=records,
-        after_first=after_first, stale=stale,
-    )  # fmt: skip
+        rate=rate,
+        before=before,
+        after=after,
+        records=records,
+        after_first=after_first,
+        stale=stale,
+    )
 
 
 def _both(p: Projections) -> Tensor:
@@ -133,11 +138,15 @@ def check_training(training: Training) -> list[LayerCheck]:
             for head, (seen, missed) in enumerate(sides[name](training, layer)):
                 checks.append(
                     LayerCheck(
-                        statement=name, layer=layer, head=head,
-                        worst_ratio=seen.worst_ratio, near_miss_ratio=missed.worst_ratio,
-                        nontrivial=seen.nontrivial, finite=seen.finite and missed.finite,
+                        statement=name,
+                        layer=layer,
+                        head=head,
+                        worst_ratio=seen.worst_ratio,
+                        near_miss_ratio=missed.worst_ratio,
+                        nontrivial=seen.nontrivial,
+                        finite=seen.finite and missed.finite,
                     )
-                )  # fmt: skip
+                )
     return checks
 
 

@@ -53,9 +53,12 @@ class Run:
     """
 
     def __init__(
-        self, blocks: Sequence[Block], prefix: Prefix | None = None, watch: Watch | None = None,
+        self,
+        blocks: Sequence[Block],
+        prefix: Prefix | None = None,
+        watch: Watch | None = None,
         shift: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.blocks, self.prefix, self.watch = tuple(blocks), prefix, watch
         self.shift = shift
 
@@ -65,9 +68,15 @@ class Run:
         return self.shift + (0 if self.prefix is None else self.prefix.length)
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-        scaling: float, bias: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """Attention outputs [B,T,H,h] of query [B,H,T,h], key and value [B,G,T,h].
 
         `mask` is None (causal), boolean (True is seen) or additive; `bias` [B,H,1,T] is added to
@@ -208,9 +217,15 @@ _ACTIVE: dict[int, tuple[Run, int]] = {}  # id of an attention module -> its run
 
 
 def _interface(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    scaling: float | None = None, dropout: float = 0.0, **_: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, None]:
     """transformers' attention function; cap and window come from the block."""
     if dropout:
         raise ValueError("expected a model in evaluation mode, got dropout")

@@ -104,10 +104,14 @@ def parts(
     with torch.no_grad(), capture(blocks) if reading.record else nullcontext() as recorder:
         groups = batches(queries, reading)[skip:]
         prefix = read_context(model, context) if context and groups else None
-        reader = _Reader(model=model, reading=reading, recorder=recorder,
-                         quiet=Run(blocks, prefix, shift=shift),
-                         watched=Run(blocks, prefix, recorder, shift),
-                         lead=() if context else (model.encoder.bos,))  # fmt: skip
+        reader = _Reader(
+            model=model,
+            reading=reading,
+            recorder=recorder,
+            quiet=Run(blocks, prefix, shift=shift),
+            watched=Run(blocks, prefix, recorder, shift),
+            lead=() if context else (model.encoder.bos,),
+        )
         for index in groups:
             yield reader.read([queries[i] for i in index], index)
             advance(len(index))
@@ -173,9 +177,13 @@ class _Reader:
         return table
 
     def _mean(
-        self, state: Tensor, prompts: list[tuple[int, ...]], chosen: list[tuple[int, ...]],
-        many: list[int], length: int | None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        state: Tensor,
+        prompts: list[tuple[int, ...]],
+        chosen: list[tuple[int, ...]],
+        many: list[int],
+        length: int | None,
+    ) -> Tensor:
         """Mean over the tokens of longer answers; from `state` where they were in the pass."""
         if length is None:
             state = state[many]

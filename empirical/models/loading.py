@@ -31,8 +31,19 @@ __all__ = [
 ]
 
 # What reading damaged or unreachable files raises: the hub's and JSON's errors are among these.
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, EOFError,
-               ImportError, UnpicklingError, SafetensorError, StrictDataclassError)  # fmt: skip
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    UnpicklingError,
+    SafetensorError,
+    StrictDataclassError,
+)
 EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -86,8 +97,12 @@ def _check_folder(folder: Path) -> None:
             "copy the file again"
         )
     check_known(config.get("model_type"), str(folder))
-    known = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-             "pytorch_model.bin.index.json")  # fmt: skip
+    known = (
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    )
     if not any((folder / name).is_file() for name in known):
         raise UserError(
             f"expected weights ({', '.join(known)}) in {folder}, got none; "
@@ -176,10 +191,13 @@ def _read(where: str, local: bool, dtype: torch.dtype) -> tuple[Any, Callable[[]
         setattr(config, setting, value)
     model, seen = guarded(
         lambda: AutoModelForCausalLM.from_pretrained(
-            where, config=config, dtype=dtype, output_loading_info=True,
+            where,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    )  # fmt: skip
+    )
     _check_loaded(model, seen, where)
     return model, lambda: guarded(
         lambda: _whole(AutoTokenizer.from_pretrained(where).backend_tokenizer)

@@ -112,8 +112,20 @@ def configuration(
 ) -> XGLMConfig:
     """The fairseq dense architecture at any size, without dropout."""
     return XGLMConfig(
-        vocab_size=vocabulary, d_model=width, ffn_dim=ffn, num_layers=layers, attention_heads=heads,
-        max_position_embeddings=2048, activation_function="gelu", scale_embedding=True,
-        dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
-        bos_token_id=BOS, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=BOS,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        d_model=width,
+        ffn_dim=ffn,
+        num_layers=layers,
+        attention_heads=heads,
+        max_position_embeddings=2048,
+        activation_function="gelu",
+        scale_embedding=True,
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        layerdrop=0.0,
+        bos_token_id=BOS,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        decoder_start_token_id=BOS,
+    )

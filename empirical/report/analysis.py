@@ -58,14 +58,27 @@ def controls_csv(compared: Compared) -> str:
         gap = c.difference
         why = gap.value.reason if isinstance(gap.value, Undefined) else ""
         rows.append(
-            {"model": c.model, "task": c.task, "metric": c.metric, "control": c.control,
-             "required": c.required}
-            | _ends("measured", c.ours) | _ends("under_control", c.theirs)
+            {
+                "model": c.model,
+                "task": c.task,
+                "metric": c.metric,
+                "control": c.control,
+                "required": c.required,
+            }
+            | _ends("measured", c.ours)
+            | _ends("under_control", c.theirs)
             | _ends("difference", gap)
-            | {"p": csv_number(gap.p), "d_z": csv_number(gap.d_z), "dose": csv_number(c.dose),
-               "seeds": gap.seeds, "examples": gap.examples, "note": gap.note,
-               "set_aside": c.set_aside or "", "undefined_because": why}
-        )  # fmt: skip
+            | {
+                "p": csv_number(gap.p),
+                "d_z": csv_number(gap.d_z),
+                "dose": csv_number(c.dose),
+                "seeds": gap.seeds,
+                "examples": gap.examples,
+                "note": gap.note,
+                "set_aside": c.set_aside or "",
+                "undefined_because": why,
+            }
+        )
     return csv_text(list(rows[0]), [list(r.values()) for r in rows])
 
 
@@ -76,14 +89,23 @@ def verdicts_csv(found: Sequence[Verdict]) -> str:
         one = v.deciding
         ends = {"difference": "", "difference_low": "", "difference_high": ""}
         rows.append(
-            {"model": v.model, "claim": v.claim.id, "status": v.status,
-             "metric": one.metric if one else "", "control": one.control if one else ""}
+            {
+                "model": v.model,
+                "claim": v.claim.id,
+                "status": v.status,
+                "metric": one.metric if one else "",
+                "control": one.control if one else "",
+            }
             | (_ends("difference", one.difference) if one else ends)
-            | {"p_adjusted": csv_number(one.p_adjusted) if one else "",
-               "dose": csv_number(one.dose) if one else "", "family": v.family,
-               "tasks_tested": " ".join(v.tested), "tasks_left_out": " ".join(v.left_out),
-               "sentence": v.sentence}
-        )  # fmt: skip
+            | {
+                "p_adjusted": csv_number(one.p_adjusted) if one else "",
+                "dose": csv_number(one.dose) if one else "",
+                "family": v.family,
+                "tasks_tested": " ".join(v.tested),
+                "tasks_left_out": " ".join(v.left_out),
+                "sentence": v.sentence,
+            }
+        )
     return csv_text(list(rows[0]), [list(r.values()) for r in rows])
 
 
@@ -111,9 +133,14 @@ def _momentum_rows(scale: AtScale) -> Iterator[dict[str, object]]:
 
 
 def _row(
-    scale: AtScale, table: object, layer: Layer, where: str, name: str, found: Estimate | Interval,
+    scale: AtScale,
+    table: object,
+    layer: Layer,
+    where: str,
+    name: str,
+    found: Estimate | Interval,
     absent: str = "",
-) -> dict[str, object]:  # fmt: skip
+) -> dict[str, object]:
     """`found` with its ends; of an estimate also p, seeds and examples."""
     more = (
         (csv_number(found.p), found.seeds, found.examples)
@@ -127,8 +154,14 @@ def _row(
         "high": csv_number(found.high),
     }
     return {
-        "scale": scale.scale, "table": table, "kind": layer.kind, "eta": csv_number(layer.eta),
-        "learned": layer.learned, "on": where, "measure": name, **ends,
+        "scale": scale.scale,
+        "table": table,
+        "kind": layer.kind,
+        "eta": csv_number(layer.eta),
+        "learned": layer.learned,
+        "on": where,
+        "measure": name,
+        **ends,
         **dict(zip(("p", "seeds", "examples"), more, strict=True)),
         "undefined_because": absent or why,
-    }  # fmt: skip
+    }

@@ -28,35 +28,42 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     PLAIN: Kind(
-        title="plain attention", formula=r"\sum_i p_i v_i", source="softmax attention",
+        title="plain attention",
+        formula=r"\sum_i p_i v_i",
+        source="softmax attention",
         role="what every other layer is set against",
     ),
     MOMENTUM: Kind(
-        title="momentum attention", formula=r"\sum_i p_i v_i + \sum_{i<t} \eta^{t-i} v_i",
-        source="Dai et al., section 5, the formula after equation 14", role="the claim",
+        title="momentum attention",
+        formula=r"\sum_i p_i v_i + \sum_{i<t} \eta^{t-i} v_i",
+        source="Dai et al., section 5, the formula after equation 14",
+        role="the claim",
     ),
     AVERAGED_VALUES: Kind(
-        title="averaged values", formula=r"\sum_i p_i \sum_{j\le i} \eta^{i-j} v_j",
-        source="momentum in the values inside attention", role="control: the same sums of values, "
-        "chosen by attention",
+        title="averaged values",
+        formula=r"\sum_i p_i \sum_{j\le i} \eta^{i-j} v_j",
+        source="momentum in the values inside attention",
+        role="control: the same sums of values, chosen by attention",
     ),
     HEAVY_BALL: Kind(
         title="heavy ball on the update",
         formula=r"\sum_i p_i v_i \sum_{n\le t-i} \eta^n",
-        source="momentum on softmax-weighted updates", role="what momentum on the update is",
+        source="momentum on softmax-weighted updates",
+        role="what momentum on the update is",
     ),
     RECENCY_BIAS: Kind(
         title="recency bias",
         formula=r"\sum_i p'_i v_i,\; p'_i \propto \eta^{t-i} e^{q^\top k_i/\sqrt{h}}",
-        source="ALiBi (Press et al. 2108.12409), one slope", role="control: recency without a sum "
-        "of values",
+        source="ALiBi (Press et al. 2108.12409), one slope",
+        role="control: recency without a sum of values",
     ),
     AVERAGED_KEYS: Kind(
-        title="averaged keys", formula=r"\sum_i p_i v_i + \sum_{i<t} \eta^{t-i} k_i",
-        source="a depthwise causal average that holds no value", role="control: any smooth average "
-        "beside attention",
+        title="averaged keys",
+        formula=r"\sum_i p_i v_i + \sum_{i<t} \eta^{t-i} k_i",
+        source="a depthwise causal average that holds no value",
+        role="control: any smooth average beside attention",
     ),
-}  # fmt: skip
+}
 """The kinds of attention by name: plain, momentum, its relatives and its controls."""
 
 

@@ -79,12 +79,15 @@ PROTOCOLS: Mapping[str, Protocol] = {
         _printed("published-1.3B", (2, 5, 5, 4, 3, 3), (0.0005, 0.00016, 0.003, 0.003, 0.2, 0.08)),
         _printed("published-2.7B", (7, 5, 1, 4, 3, 3), (0.007, 0.04, 0.001, 0.002, 0.2, 0.01)),
         Protocol(
-            name="published-search", seeds=tuple(range(1, 8)), rates=GRID, rates_on="evaluation",
+            name="published-search",
+            seeds=tuple(range(1, 8)),
+            rates=GRID,
+            rates_on="evaluation",
             one_seed=True,
         ),
         Protocol(name="sound", seeds=(1, 2, 3), rates=GRID),
     )
-}  # fmt: skip
+}
 
 
 def get_protocol(name: str) -> Protocol:

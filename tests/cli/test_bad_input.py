@@ -82,8 +82,10 @@ def run_offline(*args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "empirical.cli", *map(str, args)],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
@@ -263,12 +265,15 @@ def test_a_number_that_is_not_whole_is_refused(
     assert line.startswith(f"error: expected a whole number for {option}, got {value!r}; for ex")
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    (("--limit", 0), "expected a limit of at least 1, got 0; choose another limit"),
-    (("--seed", -1), "expected a seed of at least 0, got -1; choose another seed"),
-    (("--threads", 0), "expected at least 1 for --threads, got 0; for example 1"),
-    (("--draw", "x"), "expected --draw published or shuffled, got 'x'; choose one of them"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--limit", 0), "expected a limit of at least 1, got 0; choose another limit"),
+        (("--seed", -1), "expected a seed of at least 0, got -1; choose another seed"),
+        (("--threads", 0), "expected at least 1 for --threads, got 0; for example 1"),
+        (("--draw", "x"), "expected --draw published or shuffled, got 'x'; choose one of them"),
+    ],
+)
 def test_values_out_of_range_are_refused(
     model: Path, data: Path, tmp_path: Path, more: tuple[object, ...], message: str
 ) -> None:
@@ -276,21 +281,37 @@ def test_values_out_of_range_are_refused(
     assert line == f"error: {message}"
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    (("--dtype", "int8"), "expected an arithmetic among float32, float64, got 'int8'"),
-    (("--queries", 0), f"expected queries in 1..{ROWS} (evaluation rows of mr), got 0"),
-    (("--queries", ROWS + 1), f"(evaluation rows of mr), got {ROWS + 1}; choose another number"),
-    (("--rate", "-1"), "expected learning rates as positive numbers between commas, got '-1'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--dtype", "int8"), "expected an arithmetic among float32, float64, got 'int8'"),
+        (("--queries", 0), f"expected queries in 1..{ROWS} (evaluation rows of mr), got 0"),
+        (
+            ("--queries", ROWS + 1),
+            f"(evaluation rows of mr), got {ROWS + 1}; choose another number",
+        ),
+        (("--rate", "-1"), "expected learning rates as positive numbers between commas, got '-1'"),
+    ],
+)
 def test_values_of_check_out_of_range_are_refused(
     model: Path, data: Path, tmp_path: Path, more: tuple[object, ...], message: str
 ) -> None:
     assert message in refused("check", model, tmp_path / "o", "--data", data, "--k", 2, *more)
 
 
-@pytest.mark.parametrize("name", ["random:", "random:9x1x2", "random:7x1x7", "random:8x0x2",
-                                  "random:8x1x0", "random:8x2", "random:350M",
-                                  f"random:8x1x2@{2**63}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "random:",
+        "random:9x1x2",
+        "random:7x1x7",
+        "random:8x0x2",
+        "random:8x1x0",
+        "random:8x2",
+        "random:350M",
+        f"random:8x1x2@{2**63}",
+    ],
+)
 def test_a_random_model_that_cannot_be_is_refused(name: str, tmp_path: Path) -> None:
     assert "for example random:96x4x4" in refused("check", name, tmp_path / "o")
 
@@ -308,8 +329,9 @@ def test_a_tokenizer_that_does_not_parse_is_refused(model: Path, tmp_path: Path)
     assert f"error: expected tokenizer files that can be read in {tmp_path}, got " in line
 
 
-@pytest.mark.parametrize("args", [("check",), ("report",), ("reproduce", "--nope"), ("nope",),
-                                  ("check", "a", "b")])  # fmt: skip
+@pytest.mark.parametrize(
+    "args", [("check",), ("report",), ("reproduce", "--nope"), ("nope",), ("check", "a", "b")]
+)
 def test_what_the_parser_refuses_is_one_line_that_names_the_help(args: tuple[str, ...]) -> None:
     line = error_line(dualform(*args))
     assert line.startswith("error: expected ") and line.endswith("--help`")

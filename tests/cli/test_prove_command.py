@@ -54,9 +54,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_proving(tmp_path: Pat
 def test_a_wrong_step_is_named_and_the_status_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     good = DERIVATIONS["context-split"]
     assert isinstance(good, Direct)
-    wrong = dataclasses.replace(good.steps[0], after=lambda ops, v: v["W_V"] @ v["X"] @ (
-        (v["W_K"] @ v["X"]).T @ v["q"]
-    ))  # fmt: skip
+    wrong = dataclasses.replace(
+        good.steps[0], after=lambda ops, v: v["W_V"] @ v["X"] @ ((v["W_K"] @ v["X"]).T @ v["q"])
+    )
     monkeypatch.setitem(DERIVATIONS, "context-split", Direct((wrong, *good.steps[1:])))
     result = dualform("prove", "context-split")
     assert error_line(result, 1).startswith("refused: expected every statement to come out as")

@@ -66,10 +66,14 @@ def test_a_choice_task_runs_like_any_other(model: Path, tmp_path: Path) -> None:
     import json
 
     rows = [
-        {"question": f"q {'abc'[i % 3]}{i}", "choices": ["one way", "no", f"way {i}", "all"],
-         "label": i % 3, "id": f"{i}"}
+        {
+            "question": f"q {'abc'[i % 3]}{i}",
+            "choices": ["one way", "no", f"way {i}", "all"],
+            "label": i % 3,
+            "id": f"{i}",
+        }
         for i in range(14)
-    ]  # fmt: skip
+    ]
     folder = tmp_path / "data" / "arc_easy"
     folder.mkdir(parents=True)
     for split in ("train", "validation"):

@@ -96,9 +96,12 @@ print(json.dumps(found))
 def asking_for_torch(modules: list[str]) -> list[str]:
     """Those of the modules that try to load torch, all in one new interpreter."""
     run = subprocess.run(
-        [sys.executable, "-c", ASKING_FOR_TORCH], input=json.dumps(modules),
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", ASKING_FOR_TORCH],
+        input=json.dumps(modules),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found: list[str] = json.loads(run.stdout)
     return found
 

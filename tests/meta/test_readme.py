@@ -41,8 +41,10 @@ def test_each_table_in_the_readme_is_that_of_the_committed_records(index: int) -
 
 
 def test_the_overview_of_the_checks_is_that_of_the_committed_files() -> None:
-    values = [identity_checks.read(RESULTS / "embedded" / f"checks-embedded-{t}.json")
-              for t in ("sst2", "sst5", "mr", "subj", "agnews", "cb")]  # fmt: skip
+    values = [
+        identity_checks.read(RESULTS / "embedded" / f"checks-embedded-{t}.json")
+        for t in ("sst2", "sst5", "mr", "subj", "agnews", "cb")
+    ]
     held_printed(rendered(terminal_tables.overview_table(values)).strip(), README)
 
 
@@ -93,8 +95,11 @@ def test_the_verdicts_in_the_readme_are_those_of_the_committed_results() -> None
             io.StringIO((RESULTS / folder / "verdicts.csv").read_text("utf-8"))
         )
     ]
-    shown = [line for line in README.splitlines() if line.startswith("| ") and any(
-        f" | {status} | " in line for status in STATUSES)]  # fmt: skip
+    shown = [
+        line
+        for line in README.splitlines()
+        if line.startswith("| ") and any(f" | {status} | " in line for status in STATUSES)
+    ]
     assert len(shown) == len(rows)
     for line, row in zip(shown, rows, strict=True):
         digits = 1 if row["metric"].startswith("rec2ftp") else 3
@@ -109,10 +114,13 @@ def test_the_verdicts_in_the_readme_are_those_of_the_committed_results() -> None
 
 
 RANDOM = {
-    "sim_aou_unnormalised": "SimAOU, not normalised", "sim_am_gain": "SimAM after − before",
-    "sim_am_delta": "SimAM_Δ", "kendall": "Kendall, tokens",
-    "kendall_examples": "Kendall, demonstrations", "sim_aou": "SimAOU",
-}  # fmt: skip
+    "sim_aou_unnormalised": "SimAOU, not normalised",
+    "sim_am_gain": "SimAM after − before",
+    "sim_am_delta": "SimAM_Δ",
+    "kendall": "Kendall, tokens",
+    "kendall_examples": "Kendall, demonstrations",
+    "sim_aou": "SimAOU",
+}
 
 
 def test_what_random_models_read_is_that_of_the_committed_studies() -> None:
@@ -123,8 +131,11 @@ def test_what_random_models_read_is_that_of_the_committed_studies() -> None:
         cells = []
         for control in ("untrained", "random_blocks"):
             for folder in SHOWN:
-                rows = [r for r in csv.DictReader(io.StringIO(tables[folder]))
-                        if (r["metric"], r["control"]) == (metric, control)]  # fmt: skip
+                rows = [
+                    r
+                    for r in csv.DictReader(io.StringIO(tables[folder]))
+                    if (r["metric"], r["control"]) == (metric, control)
+                ]
                 read = [float(r["under_control"]) for r in rows]
                 inside = sum(
                     float(r["under_control_low"]) <= 0 <= float(r["under_control_high"])

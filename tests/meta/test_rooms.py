@@ -90,9 +90,13 @@ def test_the_counts_see_what_they_should(house: Path) -> None:
     files = rooms.files_graph(rooms.modules(house))
     graph, at = rooms.rooms_graph(files), rooms.plan(house)
     assert graph == {
-        "cli": {"study"}, "study": {"core", "report"}, "report": {"study"}, "core": {"study"},
-        "dualform": set(), "proofs": set(),
-    }  # fmt: skip
+        "cli": {"study"},
+        "study": {"core", "report"},
+        "report": {"study"},
+        "core": {"study"},
+        "dualform": set(),
+        "proofs": set(),
+    }
     assert files["dualform.exact"] == {"dualform.ops"}
     assert rooms.upward(graph, at) == [("core", "study"), ("report", "study"), ("study", "report")]
     assert rooms.circles(graph) == [("core", "report", "study")]
@@ -102,8 +106,11 @@ def test_the_counts_see_what_they_should(house: Path) -> None:
     with pytest.raises(ValueError, match="expected no circles"):
         rooms.floors(graph)
     assert rooms.floors({"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": set()}) == {
-        "a": 3, "b": 2, "c": 1, "d": 1,
-    }  # fmt: skip
+        "a": 3,
+        "b": 2,
+        "c": 1,
+        "d": 1,
+    }
     assert rooms.folders(house)["dualform"] == 2 and rooms.lines(house)["empirical/core/a.py"] == 2
     assert "circle: core, report, study" in "\n".join(rooms.report(house))
 

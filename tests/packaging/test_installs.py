@@ -104,8 +104,13 @@ def wrong(q, k, v):
     return attention(q, k, v, -1)
 """
 PYTEST = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-TARGET = ("--dual-form-variant", "linear_attention", "--dual-form-examples", "8",
-          "--dual-form-target")  # fmt: skip
+TARGET = (
+    "--dual-form-variant",
+    "linear_attention",
+    "--dual-form-examples",
+    "8",
+    "--dual-form-target",
+)
 
 
 @pytest.fixture

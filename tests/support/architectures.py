@@ -24,9 +24,13 @@ WINDOW = 7  # under the context, and one more than a row's own tokens
 FFN = 64
 EVERYWHERE = dict(vocab_size=97, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 LLAMA = dict(
-    hidden_size=32, intermediate_size=FFN, num_hidden_layers=LAYERS, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=64,
-)  # fmt: skip
+    hidden_size=32,
+    intermediate_size=FFN,
+    num_hidden_layers=LAYERS,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=64,
+)
 GPT2 = dict(n_embd=32, n_layer=LAYERS, n_head=4, n_positions=64)
 PLAIN = dict(hidden_size=32, num_hidden_layers=LAYERS, num_attention_heads=4)
 f32, f64 = torch.float32, torch.float64

@@ -40,9 +40,13 @@ def _read(S: Tensor, q: Tensor) -> Tensor:
 
 
 def _loop(
-    step: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *gates: Tensor,
+    step: Callable[..., Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *gates: Tensor,
     state: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     q, k, v = (x.float() if x.dtype == torch.bfloat16 else x for x in (q, k, v))
     S = k.new_zeros(*k.shape[:-2], v.shape[-1], k.shape[-1]) if state is None else state
     outputs = []

@@ -22,23 +22,38 @@ LAYERS = 3
 WORDS = {"sst2": ("Negative", "Positive"), "cb": ("True", "False", "Neither")}
 # The series of a finding: the metric it is a base line of, or itself, and its level.
 METRICS = {
-    "sim_aou": 0.4, "sim_aou_unnormalised": 0.3, "sim_am_after": 0.6, "sim_am_delta": 0.35,
-    "sim_am_centred_after": 0.5, "sim_am_softmax_after": 0.55, "kendall": 0.3,
+    "sim_aou": 0.4,
+    "sim_aou_unnormalised": 0.3,
+    "sim_am_after": 0.6,
+    "sim_am_delta": 0.35,
+    "sim_am_centred_after": 0.5,
+    "sim_am_softmax_after": 0.55,
+    "kendall": 0.3,
     "kendall_examples": 0.4,
-}  # fmt: skip
+}
 BASE_LINES = {
-    "sim_aou_floor": "sim_aou", "sim_aou_matched": "sim_aou", "sim_aou_random": "sim_aou",
-    "sim_am_before": "sim_am_after", "sim_am_centred_before": "sim_am_centred_after",
-    "sim_am_softmax_before": "sim_am_softmax_after", "kendall_random": "kendall",
-    "kendall_lengths": "kendall_examples", "kendall_examples_random": "kendall_examples",
-}  # fmt: skip
+    "sim_aou_floor": "sim_aou",
+    "sim_aou_matched": "sim_aou",
+    "sim_aou_random": "sim_aou",
+    "sim_am_before": "sim_am_after",
+    "sim_am_centred_before": "sim_am_centred_after",
+    "sim_am_softmax_before": "sim_am_softmax_after",
+    "kendall_random": "kendall",
+    "kendall_lengths": "kendall_examples",
+    "kendall_examples_random": "kendall_examples",
+}
 RANKS = tuple(name for name in (*METRICS, *BASE_LINES) if name.startswith("kendall"))
 FINETUNED = ("ft_random", "ft_other_task", "ft_shuffled_labels", "ft_other_seed", "layer_causal")
 CONTEXTS = ("icl_random_tokens", "icl_wrong_labels", "icl_other_task", "position_only")
 MODELS = ("untrained", "random_blocks")
 REPLACED = (*FINETUNED, *CONTEXTS, *MODELS, "position_shift", "position_prompt")
-WITHOUT_RANKS = ("ft_other_task", "ft_other_seed", "icl_random_tokens", "icl_other_task",
-                 "position_only")  # fmt: skip
+WITHOUT_RANKS = (
+    "ft_other_task",
+    "ft_other_seed",
+    "icl_random_tokens",
+    "icl_other_task",
+    "position_only",
+)
 DOSES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
@@ -84,21 +99,38 @@ def series(values: np.ndarray) -> Series:
     known = values[~np.isnan(values)]
     if known.size == 0:
         gone = Undefined("a vector of the cosine is zero in every example")
-        return Series(values=values.astype(np.float32), per_layer=(gone,) * LAYERS,
-                      low=(gone,) * LAYERS, high=(gone,) * LAYERS, mean=gone,
-                      excluded=len(values) * LAYERS, total=len(values) * LAYERS)  # fmt: skip
+        return Series(
+            values=values.astype(np.float32),
+            per_layer=(gone,) * LAYERS,
+            low=(gone,) * LAYERS,
+            high=(gone,) * LAYERS,
+            mean=gone,
+            excluded=len(values) * LAYERS,
+            total=len(values) * LAYERS,
+        )
     mean = float(known.mean())
     layers = [mean + 0.05 * (i - (LAYERS - 1) / 2) for i in range(LAYERS)]
     return Series(
-        values=values.astype(np.float32), per_layer=tuple(layers),
-        low=tuple(x - 0.03 for x in layers), high=tuple(x + 0.03 for x in layers), mean=mean,
-        excluded=(len(values) - known.size) * LAYERS, total=len(values) * LAYERS,
-    )  # fmt: skip
+        values=values.astype(np.float32),
+        per_layer=tuple(layers),
+        low=tuple(x - 0.03 for x in layers),
+        high=tuple(x + 0.03 for x in layers),
+        mean=mean,
+        excluded=(len(values) - known.size) * LAYERS,
+        total=len(values) * LAYERS,
+    )
 
 
 def no_series(reason: str) -> Series:
-    return Series(values=np.empty(0, dtype=np.float32), per_layer=(), low=(), high=(),
-                  mean=Undefined(reason), excluded=0, total=0)  # fmt: skip
+    return Series(
+        values=np.empty(0, dtype=np.float32),
+        per_layer=(),
+        low=(),
+        high=(),
+        mean=Undefined(reason),
+        excluded=0,
+        total=0,
+    )
 
 
 def _value(world: World, key: tuple[object, ...], metric: str, control: str) -> np.ndarray:
@@ -163,11 +195,13 @@ def _study(world: World, key: tuple[object, ...], control: str) -> ConditionResu
             tables={"icl_accuracy": [80.0, 82.0], "ft_accuracy": [70.0, 71.0]},
         )
     if control == "rate":
-        curves = {m: [x, x + 0.1, Undefined("finetuning diverges at this rate")]
-                  for m, x in METRICS.items()}  # fmt: skip
-        return ConditionResult(tables={"rate": [0.001, 0.01, 0.1], "ft_accuracy": [60.0, 70.0,
-        71.0],
-                               **curves})  # fmt: skip
+        curves = {
+            m: [x, x + 0.1, Undefined("finetuning diverges at this rate")]
+            for m, x in METRICS.items()
+        }
+        return ConditionResult(
+            tables={"rate": [0.001, 0.01, 0.1], "ft_accuracy": [60.0, 70.0, 71.0], **curves}
+        )
     if control == "dose":
         curves = {m: [0.6 * d for d in DOSES] for m in METRICS}
         return ConditionResult(tables={"dose": DOSES, **curves})
@@ -196,24 +230,32 @@ def evidence(
         else:
             found[control] = _study(world, key, control)
     return ControlResults(
-        task=task, provenance=replace(provenance(model), seed=seed),
-        counts={"evaluation": world.n, "layers": LAYERS, "heads": 2}, words=words,
-        labels=labels.astype(np.int64), findings={**found, **world.extra},
-    )  # fmt: skip
+        task=task,
+        provenance=replace(provenance(model), seed=seed),
+        counts={"evaluation": world.n, "layers": LAYERS, "heads": 2},
+        words=words,
+        labels=labels.astype(np.int64),
+        findings={**found, **world.extra},
+    )
 
 
 def cells(
-    tasks: Iterable[str] = ("sst2", "cb"), seeds: Iterable[int] = (1, 2, 3), model: str = MODEL,
+    tasks: Iterable[str] = ("sst2", "cb"),
+    seeds: Iterable[int] = (1, 2, 3),
+    model: str = MODEL,
     world: World | None = None,
-) -> tuple[ControlResults, ...]:  # fmt: skip
+) -> tuple[ControlResults, ...]:
     """Every task with every seed."""
     return tuple(evidence(t, s, model, world) for t in tasks for s in seeds)
 
 
 def write_folder(
-    folder: Path, tasks: Iterable[str] = ("sst2", "cb"), seeds: Iterable[int] = (1, 2, 3),
-    model: str = MODEL, world: World | None = None,
-) -> tuple[ControlResults, ...]:  # fmt: skip
+    folder: Path,
+    tasks: Iterable[str] = ("sst2", "cb"),
+    seeds: Iterable[int] = (1, 2, 3),
+    model: str = MODEL,
+    world: World | None = None,
+) -> tuple[ControlResults, ...]:
     """Evidence and records of the same cells, as a run leaves them."""
     made = cells(tasks, seeds, model, world)
     for one in made:

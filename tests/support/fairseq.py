@@ -83,11 +83,18 @@ def tensors(dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
 def settings(**changed: Any) -> dict[str, Any]:
     """`cfg` of a checkpoint, with the keys that matter here."""
     model = {
-        "_name": "transformer_lm_gpt", "activation_fn": "gelu", "decoder_layers": LAYERS,
-        "decoder_embed_dim": D, "decoder_ffn_embed_dim": F, "decoder_attention_heads": HEADS,
-        "decoder_learned_pos": False, "no_scale_embedding": False, "dropout": 0.1,
-        "share_decoder_input_output_embed": True, "max_target_positions": None,
-    }  # fmt: skip
+        "_name": "transformer_lm_gpt",
+        "activation_fn": "gelu",
+        "decoder_layers": LAYERS,
+        "decoder_embed_dim": D,
+        "decoder_ffn_embed_dim": F,
+        "decoder_attention_heads": HEADS,
+        "decoder_learned_pos": False,
+        "no_scale_embedding": False,
+        "dropout": 0.1,
+        "share_decoder_input_output_embed": True,
+        "max_target_positions": None,
+    }
     task = {"_name": "language_modeling", "tokens_per_sample": POSITIONS, "add_bos_token": False}
     return {"model": model | changed, "task": task}
 

@@ -41,8 +41,19 @@ def build_wheel(folder: Path) -> Path:
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
         else:
             shutil.copy2(ROOT / name, copy / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index",
-               "--no-build-isolation", "--wheel-dir", str(folder), str(copy)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+        str(copy),
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True)
     (built,) = folder.glob("*.whl")
     return built
@@ -84,8 +95,12 @@ class Environment:
         clean |= {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
         return subprocess.run(
             [str(self.folder / "bin" / command[0]), *command[1:]],
-            cwd=cwd or self.folder, env=clean, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=cwd or self.folder,
+            env=clean,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -100,8 +115,10 @@ class Environment:
 
     def importable(self, *modules: str) -> list[str]:
         """Those of the modules that this environment can find."""
-        code = "import sys; from importlib.util import find_spec; " \
-               "print(*[m for m in sys.argv[1:] if find_spec(m)])"  # fmt: skip
+        code = (
+            "import sys; from importlib.util import find_spec; "
+            "print(*[m for m in sys.argv[1:] if find_spec(m)])"
+        )
         return self.run("python", "-c", code, *modules).stdout.split()
 
 
@@ -114,8 +131,18 @@ def environment(folder: Path, wheel: Path, extras: Collection[str] = ()) -> Envi
     venv.create(folder, with_pip=False, symlinks=True)
     for name in required(wheel, extras):
         _link(metadata.distribution(name), packages_of(folder))
-    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install",
-               "--quiet", "--no-deps", "--no-index", str(wheel)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(folder / "bin" / "python"),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        str(wheel),
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return Environment(folder=folder)
 

@@ -16,8 +16,13 @@ from empirical.results.language_models import Equal, Origin, Scores, Trained
 
 PLAIN = Layer()
 LENGTH = 64
-WINDOWS = {"training-64": 24, "choosing-64": 16, "validation-16": 64, "validation-32": 32,
-           "validation-64": 16}  # fmt: skip
+WINDOWS = {
+    "training-64": 24,
+    "choosing-64": 16,
+    "validation-16": 64,
+    "validation-32": 32,
+    "validation-64": 16,
+}
 QUESTIONS = {"sst5": (5, 4), "cb": (3, 2)}  # classes, demonstrations that fit
 ABSENT = {"imdb": "no demonstration fits beside a question into 64 tokens"}
 
@@ -72,26 +77,41 @@ def _scores(world: World, layer: Layer, seed: int) -> dict[str, Scores]:
         shot = _answers(g, gold, classes, world.zero_shot)
         shown = _answers(g, gold, classes, world.in_context + world.right(layer))
         found[task] = Scores(
-            task=task, k=k, classes=classes, gold=tuple(map(int, gold)), zero_shot=tuple(shot),
-            in_context=tuple(shown), rows_sha256=f"{i}{seed}" * 8,
-        )  # fmt: skip
+            task=task,
+            k=k,
+            classes=classes,
+            gold=tuple(map(int, gold)),
+            zero_shot=tuple(shot),
+            in_context=tuple(shown),
+            rows_sha256=f"{i}{seed}" * 8,
+        )
     return found | {t: Scores(task=t, absent=why) for t, why in ABSENT.items()}
 
 
 def equal(seed: int, **changed: object) -> Equal:
     """What the models of one seed share."""
     known: dict[str, object] = {
-        "parameters": 12345, "steps": 30, "tokens": 61440, "initial_sha256": f"{seed:02d}ab" * 16,
-        "order_sha256": f"{seed:02d}cd" * 16, "settings": {"width": "16", "peak_rate": "0.001"},
-    }  # fmt: skip
+        "parameters": 12345,
+        "steps": 30,
+        "tokens": 61440,
+        "initial_sha256": f"{seed:02d}ab" * 16,
+        "order_sha256": f"{seed:02d}cd" * 16,
+        "settings": {"width": "16", "peak_rate": "0.001"},
+    }
     return Equal(**{**known, **changed})  # type: ignore[arg-type] # tests pass what fits
 
 
 ORIGIN = Origin(
-    text="made-up books", text_sha256="9" * 64, device="cpu", dtype="float32", threads=1,
-    versions={"torch": "2.0", "transformers": "5.0"}, code_sha256="0" * 64, commit=None,
+    text="made-up books",
+    text_sha256="9" * 64,
+    device="cpu",
+    dtype="float32",
+    threads=1,
+    versions={"torch": "2.0", "transformers": "5.0"},
+    code_sha256="0" * 64,
+    commit=None,
     command=("dualform", "momentum", "--scale", "nano", "--text", "BOOKS", "--out", "DIR"),
-)  # fmt: skip
+)
 
 
 def trained(
@@ -104,12 +124,18 @@ def trained(
     fall = [7.0 - 0.1 * s - world.gain(layer) + float(own.normal(0, 0.02)) for s in steps]
     rates = ((0.25, 0.5), (0.75, 0.125)) if layer.learned else ()
     return Trained(
-        scale=scale, layer=layer, seed=seed, length=LENGTH, equal=equal(seed),
+        scale=scale,
+        layer=layer,
+        seed=seed,
+        length=LENGTH,
+        equal=equal(seed),
         curve=tuple(zip(steps, fall, strict=True)),
         held_out_curve=tuple((s, fall[s - 1] + 0.1) for s in (10, 20, 30)),
-        losses=_losses(world, layer, seed), scores=_scores(world, layer, seed), rates=rates,
+        losses=_losses(world, layer, seed),
+        scores=_scores(world, layer, seed),
+        rates=rates,
         origin=ORIGIN,
-    )  # fmt: skip
+    )
 
 
 ETAS = (0.3, 0.9)

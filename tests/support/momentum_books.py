@@ -13,9 +13,21 @@ from empirical.momentum.scales import SCALES
 
 WORDS = "the cat sat on a mat and saw nine red birds fly over hills".split()
 TINY = replace(
-    SCALES["nano"], layers=1, width=16, ffn=16, heads=2, vocabulary=300, length=16, rows=4, steps=6,
-    warmup=2, every=2, save=2, windows=4, context=256,
-)  # fmt: skip
+    SCALES["nano"],
+    layers=1,
+    width=16,
+    ffn=16,
+    heads=2,
+    vocabulary=300,
+    length=16,
+    rows=4,
+    steps=6,
+    warmup=2,
+    every=2,
+    save=2,
+    windows=4,
+    context=256,
+)
 
 
 def book(seed: int, lines: int = 60) -> str:

@@ -14,8 +14,10 @@ class Outcome:
         self.labels = labels
         self.predictions = g.integers(0, 2, n)
         self.h = g.normal(size=(n, 3, 8)).astype(np.float32)
-        self.m = [np.random.default_rng(i).normal(size=(3, 2, 4)) + g.normal(size=(3, 2, 4))
-                  for i in range(n)]  # fmt: skip
+        self.m = [
+            np.random.default_rng(i).normal(size=(3, 2, 4)) + g.normal(size=(3, 2, 4))
+            for i in range(n)
+        ]
 
 
 def provenance(model="tiny_model|1"):

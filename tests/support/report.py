@@ -21,10 +21,19 @@ from tests.support.paths import ROOT
 
 RESULTS = ROOT / "docs" / "results" / "embedded"
 REPLACING = (
-    "ft_random", "ft_other_task", "ft_shuffled_labels", "ft_other_seed", "icl_random_tokens",
-    "icl_wrong_labels", "icl_other_task", "position_shift", "position_only", "position_prompt",
-    "untrained", "random_blocks",
-)  # fmt: skip
+    "ft_random",
+    "ft_other_task",
+    "ft_shuffled_labels",
+    "ft_other_seed",
+    "icl_random_tokens",
+    "icl_wrong_labels",
+    "icl_other_task",
+    "position_shift",
+    "position_only",
+    "position_prompt",
+    "untrained",
+    "random_blocks",
+)
 WORDS = {
     "sst5": ("terrible", "bad", "neutral", "good", "great"),
     "agnews": ("World", "Sports", "Business", "Technology"),
@@ -40,9 +49,13 @@ def series(g: np.random.Generator, centre: float, n: int, layers: int) -> Series
     ends = [tuple(map(float, per_layer + d)) for d in (-0.02, 0.02)]
     return Series(
         values=(per_layer.mean() + g.normal(0, 0.05, n)).astype(np.float32),
-        per_layer=tuple(map(float, per_layer)), low=ends[0], high=ends[1],
-        mean=float(per_layer.mean()), excluded=0, total=n * layers,
-    )  # fmt: skip
+        per_layer=tuple(map(float, per_layer)),
+        low=ends[0],
+        high=ends[1],
+        mean=float(per_layer.mean()),
+        excluded=0,
+        total=n * layers,
+    )
 
 
 def replaced(g: np.random.Generator, record: Record, classes: int, share: float) -> ConditionResult:
@@ -74,9 +87,12 @@ def rate(g: np.random.Generator, chosen: float) -> ConditionResult:
     names = (*SIMILARITIES, "kendall", "kendall_examples")
     columns = {name: [*map(float, np.sort(g.random(4))), DIVERGED] for name in names}
     return ConditionResult(
-        tables={"rate": [chosen * x for x in (0.1, 0.3, 1.0, 3.0, 10.0)],
-                "ft_accuracy": [60.0, 70.0, 80.0, 75.0, DIVERGED], **columns}
-    )  # fmt: skip
+        tables={
+            "rate": [chosen * x for x in (0.1, 0.3, 1.0, 3.0, 10.0)],
+            "ft_accuracy": [60.0, 70.0, 80.0, 75.0, DIVERGED],
+            **columns,
+        }
+    )
 
 
 def order(g: np.random.Generator) -> ConditionResult:
@@ -105,8 +121,15 @@ def random_head(g: np.random.Generator) -> Head:
 
     moved = Moved(dK=0.1 * g.normal(size=(4, 3)), dV=0.1 * g.normal(size=(4, 3)))
     gone = Undefined("no finetuning on other examples was given")
-    return Head(shown=tokens(6), own=tokens(3), ft=moved, other=gone, q=g.normal(size=4),
-                scaling=0.5, softcap=None)  # fmt: skip
+    return Head(
+        shown=tokens(6),
+        own=tokens(3),
+        ft=moved,
+        other=gone,
+        q=g.normal(size=4),
+        scaling=0.5,
+        softcap=None,
+    )
 
 
 def maps(g: np.random.Generator, k: int) -> ConditionResult:
@@ -115,13 +138,15 @@ def maps(g: np.random.Generator, k: int) -> ConditionResult:
         tables={
             "heads": [[1, 0], [3, 2], [0, 1], [2, 3]],
             "tokens": [f"t{i + 1}" for i in range(12)],
-            "zsl": own[:, 0, 1:].tolist(), "ft": own[:, 1, 1:].tolist(),
-            "icl": shown[:, 1 + k :].tolist(), "demonstrations": shown[:, 1 : 1 + k].tolist(),
+            "zsl": own[:, 0, 1:].tolist(),
+            "ft": own[:, 1, 1:].tolist(),
+            "icl": shown[:, 1 + k :].tolist(),
+            "demonstrations": shown[:, 1 : 1 + k].tolist(),
             "bos": np.stack([own[:, 0, 0], own[:, 1, 0], shown[:, 0]], -1).tolist(),
             "moved": (np.abs(own[:, 0] - own[:, 1]).sum(-1) / 2).tolist(),
             "lambda": shown[:, 1 : 1 + k].sum(-1).tolist(),
         }
-    )  # fmt: skip
+    )
 
 
 def dose(g: np.random.Generator) -> ConditionResult:
@@ -154,8 +179,16 @@ def calibration() -> Calibration:
     right = Check(value=1.0, right=True, bound=1e-14)
     wrong = Check(value=0.5, right=False, bound=1e-14, why="half of what it has to be")
     above = Check(value=0.9, right=True, high=0.5, low=0.1, draws=99)
-    inside = Check(value=0.31, right=True, low=0.2, high=0.4, draws=99, readings=(0.3, 0.32),
-                   inside=2, probability=1.0)  # fmt: skip
+    inside = Check(
+        value=0.31,
+        right=True,
+        low=0.2,
+        high=0.4,
+        draws=99,
+        readings=(0.3, 0.32),
+        inside=2,
+        probability=1.0,
+    )
     gone = Check(value=Undefined("no score changes in a first layer"), right=None)
     doses = [0.0, 0.5, 1.0]
     return Calibration(
@@ -190,11 +223,13 @@ def full_folder(folder: Path, seeds: Sequence[int] = (1,), tasks: Sequence[str] 
             command = (*made.provenance.command, "--control", "all")
             control_results.write(
                 ControlResults(
-                    task=task, provenance=replace(made.provenance, command=command),
-                    counts=made.counts, words=words,
+                    task=task,
+                    provenance=replace(made.provenance, command=command),
+                    counts=made.counts,
+                    words=words,
                     labels=np.arange(made.counts["examples"]) % len(words),
                     findings=findings(made, seed, len(words)),
                 ),
                 folder,
-            )  # fmt: skip
+            )
     return folder

@@ -133,9 +133,15 @@ def _step(step: slow_steps.Step, gates: Mapping[str, Gate]) -> Wrong:
     core = partial(slow_steps.token_by_token, step)
     slow = form(core, matrix_state, gates, {}, chunked=False)
     of = Variant(
-        name="", title="", source="", update="", fast=slow, slow=slow,
-        initial_state=matrix_state, gates=gates,
-    )  # fmt: skip
+        name="",
+        title="",
+        source="",
+        update="",
+        fast=slow,
+        slow=slow,
+        initial_state=matrix_state,
+        gates=gates,
+    )
     return lambda given: bounded(of, "slow", given)[0]
 
 

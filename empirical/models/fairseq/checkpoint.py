@@ -34,8 +34,17 @@ SETTINGS = {
 }
 ONLY = "only fairseq's dense language models (arXiv 2112.10684) are converted"
 DAMAGED = "the file is damaged, fetch it again"
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError,
-               EOFError, UnpicklingError)  # fmt: skip
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    UnpicklingError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +157,13 @@ def sizes_of(checkpoint: Checkpoint, heads: int | None = None) -> Sizes:
             f"{layers}; the file is incomplete, fetch it again"
         )
     sizes = Sizes(
-        layers=layers, width=width, ffn=ffn, rows=rows, heads=_heads(checkpoint, heads, width),
+        layers=layers,
+        width=width,
+        ffn=ffn,
+        rows=rows,
+        heads=_heads(checkpoint, heads, width),
         positions=_positions(checkpoint),
-    )  # fmt: skip
+    )
     _check_shapes(checkpoint, sizes.shapes)
     _check_values(checkpoint, [*(f"decoder.{name}" for name in sizes.shapes), OUTPUT])
     return sizes

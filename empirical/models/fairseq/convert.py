@@ -144,13 +144,26 @@ def _write_rest(sizes: Sizes, words: Vocabulary, folder: Path) -> None:
     about = {"model_max_length": sizes.positions, "tokenizer_class": "PreTrainedTokenizerFast"}
     write_text(folder / "tokenizer_config.json", dumps(about))
     config = XGLMConfig(
-        architectures=["XGLMForCausalLM"], dtype="float32", vocab_size=sizes.rows,
-        max_position_embeddings=sizes.positions, d_model=sizes.width, ffn_dim=sizes.ffn,
-        num_layers=sizes.layers, attention_heads=sizes.heads, activation_function="gelu",
-        dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0,
-        scale_embedding=True, tie_word_embeddings=True, bos_token_id=words.bos,
-        eos_token_id=words.eos, decoder_start_token_id=words.eos, pad_token_id=None,
-    )  # fmt: skip
+        architectures=["XGLMForCausalLM"],
+        dtype="float32",
+        vocab_size=sizes.rows,
+        max_position_embeddings=sizes.positions,
+        d_model=sizes.width,
+        ffn_dim=sizes.ffn,
+        num_layers=sizes.layers,
+        attention_heads=sizes.heads,
+        activation_function="gelu",
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        layerdrop=0.0,
+        scale_embedding=True,
+        tie_word_embeddings=True,
+        bos_token_id=words.bos,
+        eos_token_id=words.eos,
+        decoder_start_token_id=words.eos,
+        pad_token_id=None,
+    )
     config.to_json_file(folder / "config.json", use_diff=False)
 
 

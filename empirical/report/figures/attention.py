@@ -82,9 +82,15 @@ def _cells(axis: Axes, i: int, start: float, weights: Sequence[float], top: floa
         shade = 2 * opacity(weight, top)  # no number stands on it: up to the whole colour
         if shade > 0.01:
             axis.add_patch(
-                Rectangle((start + j, i - 0.42), 1, 0.84, facecolor=STYLES[0].colour,
-                          alpha=shade, linewidth=0)
-            )  # fmt: skip
+                Rectangle(
+                    (start + j, i - 0.42),
+                    1,
+                    0.84,
+                    facecolor=STYLES[0].colour,
+                    alpha=shade,
+                    linewidth=0,
+                )
+            )
 
 
 def words(found: Head) -> str:

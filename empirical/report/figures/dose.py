@@ -22,9 +22,15 @@ from empirical.results.calibration import Calibration
 from empirical.results.control_results import BASE, ControlResults
 
 SHOWN = (
-    "sim_aou", "sim_aou_unnormalised", "sim_am_after", "sim_am_delta", "sim_am_centred_after",
-    "sim_am_softmax_after", "kendall", "kendall_examples",
-)  # fmt: skip
+    "sim_aou",
+    "sim_aou_unnormalised",
+    "sim_am_after",
+    "sim_am_delta",
+    "sim_am_centred_after",
+    "sim_am_softmax_after",
+    "kendall",
+    "kendall_examples",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +70,13 @@ def line(cells: Sequence[ControlResults], metric: str) -> Line | None:
     gaps = math.isnan(measured) or any(map(math.isnan, y))
     gap = Undefined("no value") if gaps else measured - y[0]
     return Line(
-        doses=tuple(map(float, x)), reading=y, low=_mean(cells, f"{metric}_low"),
-        high=_mean(cells, f"{metric}_high"), measured=measured,
+        doses=tuple(map(float, x)),
+        reading=y,
+        low=_mean(cells, f"{metric}_low"),
+        high=_mean(cells, f"{metric}_high"),
+        measured=measured,
         at=plain(dose_of(gap, x, y)),
-    )  # fmt: skip
+    )
 
 
 def known_line(tables: Mapping[str, Any], metric: str) -> Line | None:
@@ -76,8 +85,14 @@ def known_line(tables: Mapping[str, Any], metric: str) -> Line | None:
         return None
     columns = [tables[metric], *(tables.get(f"{metric}_{end}", []) for end in ("low", "high"))]
     reading, low, high = (tuple(map(plain, column)) for column in columns)
-    return Line(doses=tuple(map(float, tables["dose"])), reading=reading, low=low, high=high,
-                measured=math.nan, at=math.nan)  # fmt: skip
+    return Line(
+        doses=tuple(map(float, tables["dose"])),
+        reading=reading,
+        low=low,
+        high=high,
+        measured=math.nan,
+        at=math.nan,
+    )
 
 
 def null_band(tables: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
@@ -103,10 +118,14 @@ def known_figures(calibration: Calibration) -> tuple[Figure, ...]:
             if found is not None:
                 label = "percent" if metric == "rec2ftp" else _unit(metric)
                 panels.append(
-                    Panel(title=names.metric(metric), text=words({"a known model": found}),
-                          draw=partial(draw_known, found=found, null=null_band(tables, metric),
-                                       label=label))
-                )  # fmt: skip
+                    Panel(
+                        title=names.metric(metric),
+                        text=words({"a known model": found}),
+                        draw=partial(
+                            draw_known, found=found, null=null_band(tables, metric), label=label
+                        ),
+                    )
+                )
         figures.append(
             Figure(
                 id=f"dose-known-{name.replace('_', '-')}",
@@ -117,10 +136,11 @@ def known_figures(calibration: Calibration) -> tuple[Figure, ...]:
                 f"{calibration.provenance.seed}.",
                 panels=tuple(panels),
                 keys=(
-                    Key(label="read", style=STYLES[0]), Key(label="unrelated updates", style=None)
+                    Key(label="read", style=STYLES[0]),
+                    Key(label="unrelated updates", style=None),
                 ),
             )
-        )  # fmt: skip
+        )
     return tuple(figures)
 
 
@@ -134,8 +154,9 @@ def draw(axis: Axes, lines: Mapping[int, Line], label: str) -> None:
     for place, found in lines.items():
         style = STYLES[place]
         if found.low and found.high:
-            axis.fill_between(found.doses, found.low, found.high, color=style.colour, alpha=0.15,
-                              linewidth=0)  # fmt: skip
+            axis.fill_between(
+                found.doses, found.low, found.high, color=style.colour, alpha=0.15, linewidth=0
+            )
         axis.plot(found.doses, found.reading, **looks(style) | {"marker": ""})
         if math.isnan(found.at):
             continue
@@ -175,10 +196,12 @@ def figures(results: Results) -> tuple[Figure, ...]:
             by_place = {i: x for i, _, x in pairs if x is not None}
             if by_place:
                 panels.append(
-                    Panel(title=names.metric(metric),
-                          text=words({t: x for _, t, x in pairs if x is not None}),
-                          draw=partial(draw, lines=by_place, label=_unit(metric)))
-                )  # fmt: skip
+                    Panel(
+                        title=names.metric(metric),
+                        text=words({t: x for _, t, x in pairs if x is not None}),
+                        draw=partial(draw, lines=by_place, label=_unit(metric)),
+                    )
+                )
         if panels:
             used = [e for seeds in own.values() for e in seeds]
             found.append(
@@ -191,9 +214,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
                     "curve reads the same (at dose 0 where it reads less). Lines are tasks, means "
                     f"over seeds. {FIRST} {origin(used)}",
                     panels=tuple(panels),
-                    keys=tuple(
-                        Key(label=t, style=s) for t, s in zip(own, STYLES, strict=False)
-                    ),
+                    keys=tuple(Key(label=t, style=s) for t, s in zip(own, STYLES, strict=False)),
                 )
-            )  # fmt: skip
+            )
     return tuple(found)

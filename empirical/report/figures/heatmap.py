@@ -31,9 +31,13 @@ def signed(value: float, digits: int) -> str:
 
 
 def heat(
-    axis: Axes, matrix: Matrix, rows: Sequence[str], columns: Sequence[str], largest: float,
+    axis: Axes,
+    matrix: Matrix,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    largest: float,
     digits: int = 2,
-) -> None:  # fmt: skip
+) -> None:
     """Cells of `matrix`; one that is nan stays empty and is crossed out."""
     count = sum(len(row) for row in matrix)
     for i, row in enumerate(matrix):

@@ -54,8 +54,15 @@ def _spread(axis: Any, layers: Sequence[Mapping[str, Any]], name: str, label: st
         at, low, high, color=LIGHT, linewidth=0, label="range over heads (λ, relaxation)"
     )
     axis.vlines(at, low, high, color=MIDDLE, linewidth=0.6)
-    axis.plot(at, mean, color=DARK, marker="o", markersize=3.5, linewidth=1,
-              label="mean over heads (λ, relaxation)")  # fmt: skip
+    axis.plot(
+        at,
+        mean,
+        color=DARK,
+        marker="o",
+        markersize=3.5,
+        linewidth=1,
+        label="mean over heads (λ, relaxation)",
+    )
     axis.set_ylabel(label)
 
 
@@ -71,21 +78,53 @@ def _ratios(axis: Any, layers: Sequence[Mapping[str, Any]]) -> None:
         holds += [(at, x) for x in here if x > FLOOR]
         zeros += [(at, FLOOR) for x in here if x <= FLOOR]
         worst.append((at, max(here)))
-    axis.plot(*_columns(misses), marker="^", markersize=4, markerfacecolor="white",
-              color=MIDDLE, linestyle="none", label="near miss (smallest over heads)")  # fmt: skip
+    axis.plot(
+        *_columns(misses),
+        marker="^",
+        markersize=4,
+        markerfacecolor="white",
+        color=MIDDLE,
+        linestyle="none",
+        label="near miss (smallest over heads)",
+    )
     axis.axhline(1, color=DARK, linestyle="--", linewidth=1)
-    axis.plot(*_columns(holds), marker="o", markersize=2.5, color=MIDDLE, linestyle="none",
-              label="identity (largest over heads)")  # fmt: skip
-    axis.plot(*_columns(zeros), marker="v", markersize=4, color=MIDDLE, linestyle="none",
-              label=f"identity ({FLOOR:g} or less)", clip_on=False)  # fmt: skip
-    axis.plot(*_columns(worst), color=DARK, marker="s", markersize=3.5, linewidth=1,
-              label="largest of all identities")  # fmt: skip
+    axis.plot(
+        *_columns(holds),
+        marker="o",
+        markersize=2.5,
+        color=MIDDLE,
+        linestyle="none",
+        label="identity (largest over heads)",
+    )
+    axis.plot(
+        *_columns(zeros),
+        marker="v",
+        markersize=4,
+        color=MIDDLE,
+        linestyle="none",
+        label=f"identity ({FLOOR:g} or less)",
+        clip_on=False,
+    )
+    axis.plot(
+        *_columns(worst),
+        color=DARK,
+        marker="s",
+        markersize=3.5,
+        linewidth=1,
+        label="largest of all identities",
+    )
     axis.set_yscale("log")
     axis.set_ylim(bottom=FLOOR)
     axis.set_ylabel("gap / bound")
-    axis.annotate("1: identities stay under it, near misses over it", (1, 1), (-4, 3),
-                  xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-                  fontsize=7)  # fmt: skip
+    axis.annotate(
+        "1: identities stay under it, near misses over it",
+        (1, 1),
+        (-4, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7,
+    )
 
 
 def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -41,9 +41,13 @@ def shares(document: Mapping[str, Any]) -> Shares:
     spreads = [x["softmax"]["demonstrations"] for x in layers]
     mean, low, high = (tuple(_number(s[k]) for s in spreads) for k in ("mean", "low", "high"))
     return Shares(
-        model=document["provenance"]["model"], task=document["task"],
-        layers=tuple(int(x["layer"]) for x in layers), mean=mean, low=low, high=high,
-    )  # fmt: skip
+        model=document["provenance"]["model"],
+        task=document["task"],
+        layers=tuple(int(x["layer"]) for x in layers),
+        mean=mean,
+        low=low,
+        high=high,
+    )
 
 
 def draw(axis: Axes, found: Shares) -> None:
@@ -69,10 +73,13 @@ def of_findings(model: str, task: str, found: Sequence[ConditionResult]) -> Shar
     table = mean_table(found, "lambda")
     known = [[x for x in row if not math.isnan(x)] or [math.nan] for row in table]
     return Shares(
-        model=model, task=task, layers=tuple(range(len(table))),
+        model=model,
+        task=task,
+        layers=tuple(range(len(table))),
         mean=tuple(math.fsum(row) / len(row) for row in known),
-        low=tuple(map(min, known)), high=tuple(map(max, known)),
-    )  # fmt: skip
+        low=tuple(map(min, known)),
+        high=tuple(map(max, known)),
+    )
 
 
 def _origin(documents: Sequence[Mapping[str, Any]]) -> str:
@@ -118,12 +125,14 @@ def figure(results: Results) -> Figure | None:
         f"from the lowest to the highest head. {where}",
         panels=tuple(
             Panel(
-                title=names.place(x.model, x.task, models), text=_words(x),
+                title=names.place(x.model, x.task, models),
+                text=_words(x),
                 draw=partial(draw, found=x),
             )
             for x in found
         ),
         keys=(
-            Key(label="mean over heads", style=STYLES[0]), Key(label="range over heads", style=None)
+            Key(label="mean over heads", style=STYLES[0]),
+            Key(label="range over heads", style=None),
         ),
-    )  # fmt: skip
+    )

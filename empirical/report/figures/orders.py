@@ -132,11 +132,14 @@ def figure(results: Results) -> Figure | None:
         "in one pass depends on the order as well; a sum of updates would not. "
         f"{origin(used, _examples(used))}",
         panels=(
-            Panel(title="Distance between answers", text=_words(rows),
-                  draw=partial(draw_spread, rows=rows)),
+            Panel(
+                title="Distance between answers",
+                text=_words(rows),
+                draw=partial(draw_spread, rows=rows),
+            ),
             Panel(title="Accuracy", text=_accuracies(rows), draw=partial(draw_accuracy, rows=rows)),
         ),
         keys=tuple(Key(label=name, style=STYLES[place]) for _, name, place in SIDES),
         size=(3.9, high),
         columns=2,
-    )  # fmt: skip
+    )

@@ -17,8 +17,13 @@ from empirical.report.tables.pooling import FIRST, origin, plain
 from empirical.results.control_results import ControlResults
 
 SHOWN = (
-    "ft_accuracy", "sim_aou", "sim_aou_unnormalised", "sim_am_after", "sim_am_delta", "kendall",
-)  # fmt: skip
+    "ft_accuracy",
+    "sim_aou",
+    "sim_aou_unnormalised",
+    "sim_am_after",
+    "sim_am_delta",
+    "kendall",
+)
 Points = tuple[tuple[float, float], ...]  # (rate over the chosen rate, mean over seeds)
 
 
@@ -75,9 +80,12 @@ def figures(results: Results) -> tuple[Figure, ...]:
             lines = {task: points(seeds, metric) for task, seeds in own.items()}
             if any(lines.values()):
                 panels.append(
-                    Panel(title=names.metric(metric), text=_words(lines),
-                          draw=partial(draw, lines=lines, label=_unit(metric)))
-                )  # fmt: skip
+                    Panel(
+                        title=names.metric(metric),
+                        text=_words(lines),
+                        draw=partial(draw, lines=lines, label=_unit(metric)),
+                    )
+                )
         used = [e for seeds in own.values() for e in seeds]
         found.append(
             Figure(
@@ -86,9 +94,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
                 caption="Lines are tasks, means over seeds; the vertical rule is the rate that was "
                 f"chosen. A missing point: finetuning diverges there. {FIRST} {origin(used)}",
                 panels=tuple(panels),
-                keys=tuple(
-                    Key(label=t, style=s) for t, s in zip(own, STYLES, strict=False)
-                ),
+                keys=tuple(Key(label=t, style=s) for t, s in zip(own, STYLES, strict=False)),
             )
-        )  # fmt: skip
+        )
     return tuple(found)

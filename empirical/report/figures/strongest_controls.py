@@ -18,9 +18,15 @@ from empirical.report.results import Results
 from empirical.report.tables.pooling import FIRST, origin
 
 METRICS = (
-    "rec2ftp", "rec2ftp_excess", "sim_aou", "sim_aou_unnormalised", "sim_am_gain", "sim_am_delta",
-    "kendall", "kendall_examples",
-)  # fmt: skip
+    "rec2ftp",
+    "rec2ftp_excess",
+    "sim_aou",
+    "sim_aou_unnormalised",
+    "sim_am_gain",
+    "sim_am_delta",
+    "kendall",
+    "kendall_examples",
+)
 KINDS: Mapping[str, str] = {
     "line": "strongest base line of the metric itself",
     "finetuning": "strongest other finetuning",
@@ -32,8 +38,12 @@ KINDS: Mapping[str, str] = {
 
 def kind(control: str) -> str:
     """Which kind a required control is of."""
-    groups = {"finetuning": FINETUNING, "context": CONTEXTS, "model": MODELS,
-              "ranks": ("kendall_unfinetuned",)}  # fmt: skip
+    groups = {
+        "finetuning": FINETUNING,
+        "context": CONTEXTS,
+        "model": MODELS,
+        "ranks": ("kendall_unfinetuned",),
+    }
     return next((k for k, members in groups.items() if control in members), "line")
 
 
@@ -82,8 +92,9 @@ def draw(axis: Axes, rows: Sequence[Row], unit: str) -> None:
 def _dot(axis: Axes, found: Mark, height: float, place: int) -> None:
     style = looks(STYLES[place]) | {"linestyle": "none", "markersize": 5.5 if place == 0 else 4}
     if found.ends is not None:
-        axis.hlines(height, *found.ends, color=STYLES[place].colour,
-                    linewidth=2.2 if place == 0 else 1.2)  # fmt: skip
+        axis.hlines(
+            height, *found.ends, color=STYLES[place].colour, linewidth=2.2 if place == 0 else 1.2
+        )
     axis.plot([found.value], [height], **style)
 
 
@@ -122,9 +133,12 @@ def figures(results: Results, compared: Compared) -> tuple[Figure, ...]:
             if rows:
                 used |= {k for r in rows for k in r.controls}
                 panels.append(
-                    Panel(title=names.metric(metric), text=words(rows),
-                          draw=partial(draw, rows=rows, unit=unit(metric)))
-                )  # fmt: skip
+                    Panel(
+                        title=names.metric(metric),
+                        text=words(rows),
+                        draw=partial(draw, rows=rows, unit=unit(metric)),
+                    )
+                )
         if panels:
             found.append(_figure(results, model, number, panels, used))
     return tuple(found)

@@ -60,9 +60,15 @@ def draw_heads(
         for j, out in enumerate(row):
             if out:
                 axis.add_patch(
-                    Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, facecolor="none", edgecolor=INK,
-                              linewidth=1.0)
-                )  # fmt: skip
+                    Rectangle(
+                        (j - 0.46, i - 0.46),
+                        0.92,
+                        0.92,
+                        facecolor="none",
+                        edgecolor=INK,
+                        linewidth=1.0,
+                    )
+                )
     for ticked, count in ((axis.set_yticks, layers), (axis.set_xticks, heads)):
         step = max(1, math.ceil(count / 12))
         ticked(range(0, count, step), labels=[str(i) for i in range(0, count, step)])
@@ -108,8 +114,13 @@ def row(task: str, found: Sequence[ConditionResult], name: str) -> Row:
             every(f"{key}_high"), default=math.nan
         )
 
-    return Row(task=task, value=mean(name), ends=ends(name), null=ends(f"{name}_null"),
-               other=mean(f"{name}_other"))  # fmt: skip
+    return Row(
+        task=task,
+        value=mean(name),
+        ends=ends(name),
+        null=ends(f"{name}_null"),
+        other=mean(f"{name}_other"),
+    )
 
 
 def draw_rows(axis: Axes, rows: Sequence[Row]) -> None:
@@ -156,9 +167,12 @@ def heads_figure(results: Results) -> Figure | None:
     for (model, task, seeds), cosines in zip(cells, tables, strict=True):
         marked = outside(findings(seeds, "delta_w"))
         panels.append(
-            Panel(title=names.place(model, task, models), text=_head_words(cosines, marked),
-                  draw=partial(draw_heads, cosines=cosines, marked=marked, largest=largest))
-        )  # fmt: skip
+            Panel(
+                title=names.place(model, task, models),
+                text=_head_words(cosines, marked),
+                draw=partial(draw_heads, cosines=cosines, marked=marked, largest=largest),
+            )
+        )
     used = [e for _, _, seeds in cells for e in seeds]
     return Figure(
         id="delta-w-heads",

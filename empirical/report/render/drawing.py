@@ -94,9 +94,11 @@ def dashes(style: Style) -> Any:
 def looks(style: Style) -> dict[str, Any]:
     """Keyword arguments of `Axes.plot` for a series."""
     return {
-        "color": style.colour, "marker": style.marker, "linestyle": dashes(style),
+        "color": style.colour,
+        "marker": style.marker,
+        "linestyle": dashes(style),
         "markerfacecolor": style.colour if style.filled else PAPER,
-    }  # fmt: skip
+    }
 
 
 def panel_svg(panel: Panel, size: tuple[float, float], left: float = 0.62) -> str:
@@ -139,8 +141,13 @@ def whole(figure: Figure) -> Canvas:
     total = canvas.get_figheight()
     canvas.text(0.1 / canvas.get_figwidth(), 1 - 0.08 / total, figure.title, fontsize=10, va="top")
     if figure.keys:
-        canvas.legend(handles=[_handle(k) for k in figure.keys], loc="lower left", ncols=columns,
-                      handlelength=3, borderaxespad=0.3)  # fmt: skip
+        canvas.legend(
+            handles=[_handle(k) for k in figure.keys],
+            loc="lower left",
+            ncols=columns,
+            handlelength=3,
+            borderaxespad=0.3,
+        )
     return canvas
 
 

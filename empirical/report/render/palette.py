@@ -37,15 +37,27 @@ class Style:
 def _styles() -> tuple[Style, ...]:
     markers = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
     dashes: tuple[tuple[float, ...], ...] = (
-        (), (5, 2), (1, 1.5), (5, 2, 1, 2), (2.5, 1.5), (7, 2), (5, 1.5, 1, 1.5, 1, 1.5),
-        (8, 3), (3, 1), (1, 3),
-    )  # fmt: skip
+        (),
+        (5, 2),
+        (1, 1.5),
+        (5, 2, 1, 2),
+        (2.5, 1.5),
+        (7, 2),
+        (5, 1.5, 1, 1.5, 1, 1.5),
+        (8, 3),
+        (3, 1),
+        (1, 3),
+    )
     names = [k for k in COLOURS if k.startswith("series-")]
     return tuple(
-        Style(colour=COLOURS[names[i % len(names)]], marker=markers[i], dash=dashes[i],
-              filled=i < len(names))
+        Style(
+            colour=COLOURS[names[i % len(names)]],
+            marker=markers[i],
+            dash=dashes[i],
+            filled=i < len(names),
+        )
         for i in range(len(markers))
-    )  # fmt: skip
+    )
 
 
 STYLES = _styles()

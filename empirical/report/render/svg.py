@@ -31,9 +31,11 @@ def themed(text: str, name: str, title: str, description: str) -> str:
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     root.attrib |= {
-        "role": "img", "focusable": "false",
-        "aria-labelledby": f"{name}-title", "aria-describedby": f"{name}-desc",
-    }  # fmt: skip
+        "role": "img",
+        "focusable": "false",
+        "aria-labelledby": f"{name}-title",
+        "aria-describedby": f"{name}-desc",
+    }
     for tag, words in (("desc", description), ("title", title)):
         element = ET.Element(tag, {"id": f"{name}-{tag}"})
         element.text = words
@@ -106,8 +108,8 @@ _SHAPES = {
     "D": "M17 1.8L21.2 6L17 10.2L12.8 6Z",
     "P": "M15.7 2.3h2.6v2.4h2.4v2.6h-2.4v2.4h-2.6v-2.4h-2.4V4.7h2.4Z",
     "X": "M13.4 4.2l1.8-1.8L17 4.2l1.8-1.8l1.8 1.8L18.8 6l1.8 1.8l-1.8 1.8L17 7.8l-1.8 1.8l-1.8-1.8"
-         "L15.2 6Z",
+    "L15.2 6Z",
     "<": "M13 6l7-4v8Z",
     ">": "M21 6l-7-4v8Z",
     "h": "M17 2l3.5 2v4L17 10l-3.5-2V4Z",
-}  # fmt: skip
+}

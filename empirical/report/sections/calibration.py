@@ -54,8 +54,14 @@ def _count(check: Check) -> str:
 def _row(kind: str, metric: str, check: Check) -> tuple[str, ...]:
     digits, gone = 1 if names.percent(metric) else 3, isinstance(check.value, Undefined)
     why = check.value.reason if isinstance(check.value, Undefined) else check.why
-    return (names.metric(metric), "undefined" if gone else shown(check.value, digits),
-            _wanted(kind, check, digits), _count(check), RIGHT[check.right], why)  # fmt: skip
+    return (
+        names.metric(metric),
+        "undefined" if gone else shown(check.value, digits),
+        _wanted(kind, check, digits),
+        _count(check),
+        RIGHT[check.right],
+        why,
+    )
 
 
 def case_grid(name: str, case: Case) -> Grid:
@@ -64,13 +70,16 @@ def case_grid(name: str, case: Case) -> Grid:
         id=f"calibration-{name.replace('_', '-')}",
         caption=f"{case.title[:1].upper()}{case.title[1:]}",
         columns=(
-            Column(heading="metric", kind="head"), Column(heading="read"),
-            Column(heading="has to be", kind="text"), Column(heading="in the band"),
-            Column(heading="judged", kind="text"), Column(heading="remark", kind="prose"),
+            Column(heading="metric", kind="head"),
+            Column(heading="read"),
+            Column(heading="has to be", kind="text"),
+            Column(heading="in the band"),
+            Column(heading="judged", kind="text"),
+            Column(heading="remark", kind="prose"),
         ),
         rows=tuple(_row(case.kind, metric, check) for metric, check in case.checks.items()),
         notes=tuple(f"{k.replace('_', ' ')}: {shown(x)}" for k, x in case.numbers.items()),
-    )  # fmt: skip
+    )
 
 
 def grids(calibration: Calibration | None) -> tuple[Grid, ...]:

@@ -60,12 +60,10 @@ def grid(compared: Compared, model: str, metric: str, tasks: Sequence[str], plac
     return Grid(
         id=f"controls-{place}-{metric.replace('_', '-')}",
         caption=f"{names.metric(metric)}{' (percent)' if names.percent(metric) else ''}: {model}",
-        columns=(
-            Column(heading="control", kind="head"), *(Column(heading=t) for t in tasks)
-        ),
+        columns=(Column(heading="control", kind="head"), *(Column(heading=t) for t in tasks)),
         rows=tuple(rows),
         notes=reasons.notes(),
-    )  # fmt: skip
+    )
 
 
 def every_grid(results: Results, compared: Compared) -> tuple[Grid, ...]:

@@ -86,7 +86,7 @@ def kinds() -> Grid:
             Column(heading="source", kind="prose"),
         ),
         rows=tuple((k.title, k.role, k.source) for k in KINDS.values()),
-    )  # fmt: skip
+    )
 
 
 def cautions(scale: AtScale) -> tuple[str, ...]:
@@ -112,9 +112,13 @@ def cautions(scale: AtScale) -> tuple[str, ...]:
 
 def _main(scale: AtScale) -> tuple[Grid, ...]:
     return (
-        language.differences(scale), language.perplexity(scale), learning.differences(scale),
-        learning.accuracy(scale), etas.against(scale), etas.etas(scale),
-    )  # fmt: skip
+        language.differences(scale),
+        language.perplexity(scale),
+        learning.differences(scale),
+        learning.accuracy(scale),
+        etas.against(scale),
+        etas.etas(scale),
+    )
 
 
 def every_grid(results: Results, momentum: Momentum) -> tuple[Grid, ...]:
@@ -122,9 +126,13 @@ def every_grid(results: Results, momentum: Momentum) -> tuple[Grid, ...]:
     found = [kinds()]
     for scale in momentum.scales:
         found += [
-            *_main(scale), *learning.without_demonstrations(scale), runs.rates(scale),
-            runs.equal(scale), runs.settings(scale), runs.ran(results, scale.scale),
-        ]  # fmt: skip
+            *_main(scale),
+            *learning.without_demonstrations(scale),
+            runs.rates(scale),
+            runs.equal(scale),
+            runs.settings(scale),
+            runs.ran(results, scale.scale),
+        ]
     return tuple(g for g in found if g.rows)
 
 

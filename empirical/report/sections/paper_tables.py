@@ -34,9 +34,10 @@ def pooled(found: Sequence[Measurement]) -> Measurement:
     """One metric of several seeds."""
     low, high = _ends([m.low for m in found]), _ends([m.high for m in found])
     counted = [
-        (m.numerator, m.denominator) for m in found
+        (m.numerator, m.denominator)
+        for m in found
         if m.numerator is not None and m.denominator is not None
-    ]  # fmt: skip
+    ]
     return Measurement(
         value=_mean([m.value for m in found]),
         low=min(low) if low else None,

@@ -30,11 +30,13 @@ def grid(claim: str, found: Sequence[Printed]) -> Grid:
         id=f"printed-{claim}".replace("_", "-"),
         caption=f"Printed: {TITLES[claim]}",
         columns=(
-            Column(heading="model", kind="head"), Column(heading="task", kind="head"),
-            Column(heading="reading", kind="text"), Column(heading="why", kind="text"),
+            Column(heading="model", kind="head"),
+            Column(heading="task", kind="head"),
+            Column(heading="reading", kind="text"),
+            Column(heading="why", kind="text"),
         ),
         rows=tuple((p.model, p.task, WORDS[p.status], p.sentence) for p in found),
-    )  # fmt: skip
+    )
 
 
 def section() -> Section:

@@ -26,10 +26,21 @@ def _cell(results: Results, record: Record) -> tuple[str, ...]:
     spent = _spent(results, cell_name(made.model, record.task, made.seed))
     controls, _ = _spent(results, evidence_name(made.model, record.task, made.seed))
     return (
-        made.model, record.task, str(made.seed), made.protocol, f"{made.rate:g}", str(made.k),
-        str(made.context_length), str(record.counts.get("examples", "")), made.position,
-        f"{made.dtype}, {made.device}", str(made.threads), spent[0], controls, spent[1],
-    )  # fmt: skip
+        made.model,
+        record.task,
+        str(made.seed),
+        made.protocol,
+        f"{made.rate:g}",
+        str(made.k),
+        str(made.context_length),
+        str(record.counts.get("examples", "")),
+        made.position,
+        f"{made.dtype}, {made.device}",
+        str(made.threads),
+        spent[0],
+        controls,
+        spent[1],
+    )
 
 
 def _ordered(results: Results) -> list[Record]:
@@ -42,15 +53,25 @@ def _ordered(results: Results) -> list[Record]:
 
 def _cells(results: Results) -> Grid:
     headings = (
-        "protocol", "rate", "k", "context tokens", "n", "position", "arithmetic", "threads",
-        "seconds", "seconds, controls", "peak GiB",
-    )  # fmt: skip
+        "protocol",
+        "rate",
+        "k",
+        "context tokens",
+        "n",
+        "position",
+        "arithmetic",
+        "threads",
+        "seconds",
+        "seconds, controls",
+        "peak GiB",
+    )
     text = {"protocol", "position", "arithmetic"}
     return Grid(
         id="cells",
         caption="Every cell of the study",
         columns=(
-            Column(heading="model", kind="head"), Column(heading="task", kind="head"),
+            Column(heading="model", kind="head"),
+            Column(heading="task", kind="head"),
             Column(heading="seed", kind="head"),
             *(Column(heading=h, kind="text" if h in text else "number") for h in headings),
         ),
@@ -60,7 +81,7 @@ def _cells(results: Results) -> Grid:
             "whose states are compared. Seconds and memory are of that machine, and no result "
             "depends on them.",
         ),
-    )  # fmt: skip
+    )
 
 
 def _versions(results: Results) -> Grid:
@@ -79,12 +100,27 @@ def _sources(results: Results) -> Grid:
     for r in _ordered(results):
         made = r.provenance
         rows.append(
-            (made.model, r.task, made.source, made.revision or "none", made.rule,
-             made.source_sha256[:16], made.weights_sha256[:16], made.code_sha256[:16],
-             (made.commit or "not known")[:12])
-        )  # fmt: skip
-    text = ("data", "revision", "demonstrations drawn by", "SHA-256 of the rows",
-            "SHA-256 of the model", "SHA-256 of the code", "commit")  # fmt: skip
+            (
+                made.model,
+                r.task,
+                made.source,
+                made.revision or "none",
+                made.rule,
+                made.source_sha256[:16],
+                made.weights_sha256[:16],
+                made.code_sha256[:16],
+                (made.commit or "not known")[:12],
+            )
+        )
+    text = (
+        "data",
+        "revision",
+        "demonstrations drawn by",
+        "SHA-256 of the rows",
+        "SHA-256 of the model",
+        "SHA-256 of the code",
+        "commit",
+    )
     heads = (Column(heading="model", kind="head"), Column(heading="task", kind="head"))
     return Grid(
         id="sources",
@@ -104,26 +140,42 @@ def _rates(results: Results) -> Grid:
         if known:
             ends = f"{min(known.values()):.1f} to {max(known.values()):.1f}"
             chosen = f"{known[made.rate]:.1f}" if made.rate in known else "not tried"
-            rows.append((made.model, r.task, str(made.seed), made.rates_on,
-                         str(len(made.selection)), str(len(made.selection) - len(known)),
-                         f"{made.rate:g}", chosen, ends))  # fmt: skip
+            rows.append(
+                (
+                    made.model,
+                    r.task,
+                    str(made.seed),
+                    made.rates_on,
+                    str(len(made.selection)),
+                    str(len(made.selection) - len(known)),
+                    f"{made.rate:g}",
+                    chosen,
+                    ends,
+                )
+            )
     heads = [Column(heading=h, kind="head") for h in ("model", "task", "seed")]
     numbers = ("rates", "diverged", "chosen", "its accuracy (%)", "all accuracies (%)")
     return Grid(
         id="rates",
         caption="How the rate was chosen",
-        columns=(*heads, Column(heading="on rows of", kind="text"),
-                 *(Column(heading=h) for h in numbers)),
+        columns=(
+            *heads,
+            Column(heading="on rows of", kind="text"),
+            *(Column(heading=h) for h in numbers),
+        ),
         rows=tuple(rows),
         notes=("The records hold every rate with its accuracy.",),
-    )  # fmt: skip
+    )
 
 
 def section(results: Results) -> Section:
     """Cells first; versions, hashes and rates behind summaries; commands at the end."""
     blocks: list[Block] = [Table(grid=_cells(results))]
-    more = [("Versions", _versions(results)), ("Data, weights and code", _sources(results)),
-            ("Rates", _rates(results))]  # fmt: skip
+    more = [
+        ("Versions", _versions(results)),
+        ("Data, weights and code", _sources(results)),
+        ("Rates", _rates(results)),
+    ]
     for summary, grid in more:
         if grid.rows:
             blocks.append(Details(summary=summary, blocks=(Table(grid=grid),)))

@@ -31,12 +31,17 @@ from empirical.report.results import Results
 from empirical.report.tables.grid import Column, Grid, shown, with_interval
 
 MARKS: dict[Status, str] = {
-    SUPPORTED: "yes", CONTRADICTED: "no", OPEN: "open", UNTESTED: "untested",
-}  # fmt: skip
+    SUPPORTED: "yes",
+    CONTRADICTED: "no",
+    OPEN: "open",
+    UNTESTED: "untested",
+}
 WORDS: dict[Status, str] = {
-    SUPPORTED: "Supported", CONTRADICTED: "Contradicted", UNTESTED: "Not testable here",
+    SUPPORTED: "Supported",
+    CONTRADICTED: "Contradicted",
+    UNTESTED: "Not testable here",
     OPEN: "Not distinguishable from a control",
-}  # fmt: skip
+}
 MODELS = frozenset(c.id for c in MOMENTUM_CLAIMS)  # claims that trained models decide
 RULES = (
     "Supported: above every control that could explain the same score, by more than a difference "
@@ -116,24 +121,33 @@ def grid(verdicts: Sequence[Verdict]) -> Grid:
         one = v.deciding
         tested = f"{sum(v.count(s) for s in (SUPPORTED, OPEN, CONTRADICTED))}"
         rows.append(
-            (v.model, v.claim.title, WORDS[v.status],
-             "–" if one is None else names.control(one.control),
-             "–" if one is None else difference(one),
-             "–" if one is None else p_value(one.p_adjusted), tested, said(v))
-        )  # fmt: skip
+            (
+                v.model,
+                v.claim.title,
+                WORDS[v.status],
+                "–" if one is None else names.control(one.control),
+                "–" if one is None else difference(one),
+                "–" if one is None else p_value(one.p_adjusted),
+                tested,
+                said(v),
+            )
+        )
     heads = (Column(heading="model", kind="head"), Column(heading="claim", kind="head"))
     return Grid(
         id="verdicts-table",
         caption="Verdicts",
         columns=(
-            *heads, Column(heading="verdict", kind="text"),
-            Column(heading="decided by", kind="text"), Column(heading="difference"),
-            Column(heading="p, corrected"), Column(heading="tasks"),
+            *heads,
+            Column(heading="verdict", kind="text"),
+            Column(heading="decided by", kind="text"),
+            Column(heading="difference"),
+            Column(heading="p, corrected"),
+            Column(heading="tasks"),
             Column(heading="why", kind="prose"),
         ),
         rows=tuple(rows),
         notes=(RULES,),
-    )  # fmt: skip
+    )
 
 
 def left_out(verdicts: Sequence[Verdict], place: int) -> Grid:
@@ -152,11 +166,12 @@ def left_out(verdicts: Sequence[Verdict], place: int) -> Grid:
         id=f"left-out-{place}",
         caption="What was left out, and cautions",
         columns=(
-            Column(heading="why", kind="prose"), Column(heading="where", kind="prose"),
+            Column(heading="why", kind="prose"),
+            Column(heading="where", kind="prose"),
             Column(heading="claims", kind="prose"),
         ),
         rows=tuple(rows),
-    )  # fmt: skip
+    )
 
 
 def _blocks(own: Sequence[Verdict], place: int, heading: str, trained: bool) -> list[Block]:

@@ -8,10 +8,22 @@ from empirical.report.tables.grid import Grid
 
 _KINDS = {"head": "l", "text": "l", "prose": "p{0.42\\linewidth}", "number": "r"}
 _TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "]": "{]}",
+}
 # What the text fonts of pdfTeX with T1 lack.
 _GLYPHS = {
     "Δ": r"$\Delta$", "λ": r"$\lambda$", "τ": r"$\tau$", "ρ": r"$\rho$", "α": r"$\alpha$",
@@ -48,23 +60,38 @@ def longtable(grid: Grid) -> str:
         [
             r"{\scriptsize\setlength{\tabcolsep}{3pt}",
             rf"\begin{{longtable}}{{@{{}}{_kinds(grid)}@{{}}}}",
-            rf"\caption{{{tex(grid.caption)}}}\\", r"\toprule", head, r"\midrule", r"\endfirsthead",
-            r"\toprule", head, r"\midrule", r"\endhead", *body, r"\bottomrule",
+            rf"\caption{{{tex(grid.caption)}}}\\",
+            r"\toprule",
+            head,
+            r"\midrule",
+            r"\endfirsthead",
+            r"\toprule",
+            head,
+            r"\midrule",
+            r"\endhead",
+            *body,
+            r"\bottomrule",
             r"\end{longtable}",
-            *(rf"\noindent {tex(n)}\par" for n in grid.notes), "}", "",
+            *(rf"\noindent {tex(n)}\par" for n in grid.notes),
+            "}",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def longtables(grids: Sequence[Grid]) -> str:
     """A landscape document that compiles on its own."""
     head = "\n".join(
         [
-            r"\documentclass[a4paper,landscape]{article}", r"\usepackage[utf8]{inputenc}",
-            r"\usepackage[T1]{fontenc}", r"\usepackage[margin=15mm]{geometry}",
-            r"\usepackage{booktabs,longtable}", r"\begin{document}", "",
+            r"\documentclass[a4paper,landscape]{article}",
+            r"\usepackage[utf8]{inputenc}",
+            r"\usepackage[T1]{fontenc}",
+            r"\usepackage[margin=15mm]{geometry}",
+            r"\usepackage{booktabs,longtable}",
+            r"\begin{document}",
+            "",
         ]
-    )  # fmt: skip
+    )
     return head + "\n".join(map(longtable, grids)) + r"\end{document}" + "\n"
 
 
@@ -72,22 +99,36 @@ def float_table(grid: Grid) -> str:
     """A page of its own, as wide as the text, with booktabs rules and its notes as items."""
     return "\n".join(
         [
-            r"\begin{table}[p]", r"\centering\scriptsize", rf"\caption{{{tex(grid.caption)}}}",
+            r"\begin{table}[p]",
+            r"\centering\scriptsize",
+            rf"\caption{{{tex(grid.caption)}}}",
             r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{{_kinds(grid)}}}", r"\toprule",
-            _line(grid.headings), r"\midrule", *map(_line, grid.rows), r"\bottomrule",
-            r"\end{tabular}}", r"\begin{itemize}",
-            *(rf"\item {tex(n)}" for n in grid.notes), r"\end{itemize}", r"\end{table}", "",
+            rf"\begin{{tabular}}{{{_kinds(grid)}}}",
+            r"\toprule",
+            _line(grid.headings),
+            r"\midrule",
+            *map(_line, grid.rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\begin{itemize}",
+            *(rf"\item {tex(n)}" for n in grid.notes),
+            r"\end{itemize}",
+            r"\end{table}",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def float_tables(grids: Sequence[Grid]) -> str:
     """A document that compiles on its own."""
     head = "\n".join(
         [
-            r"\documentclass{article}", r"\usepackage[utf8]{inputenc}", r"\usepackage[T1]{fontenc}",
-            r"\usepackage{booktabs,graphicx}", r"\begin{document}", "",
+            r"\documentclass{article}",
+            r"\usepackage[utf8]{inputenc}",
+            r"\usepackage[T1]{fontenc}",
+            r"\usepackage{booktabs,graphicx}",
+            r"\begin{document}",
+            "",
         ]
-    )  # fmt: skip
+    )
     return head + "\n".join(map(float_table, grids)) + r"\end{document}" + "\n"

@@ -55,10 +55,19 @@ def _csv_rows(records: Sequence[Record]) -> Iterator[Sequence[object]]:
             count = ["" if x is None else str(x) for x in (m.numerator, m.denominator)]
             why = m.value.reason if isinstance(m.value, Undefined) else ""
             yield (
-                "measured", made.model, made.protocol, r.task, made.seed, repr(made.rate),
-                made.rates_on if len(made.rates) > 1 else "", name,
-                *map(csv_number, (m.value, m.low, m.high)), *count, m.excluded, why,
-            )  # fmt: skip
+                "measured",
+                made.model,
+                made.protocol,
+                r.task,
+                made.seed,
+                repr(made.rate),
+                made.rates_on if len(made.rates) > 1 else "",
+                name,
+                *map(csv_number, (m.value, m.low, m.high)),
+                *count,
+                m.excluded,
+                why,
+            )
     for task in sorted({r.task for r in records} & set(TASKS), key=TASKS.index):
         for name, row in PUBLISHED[REFERENCE].items():
             yield "published", REFERENCE, "", task, "", "", "", name, repr(row[task]), *[""] * 6

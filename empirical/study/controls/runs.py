@@ -309,16 +309,27 @@ def maps(cell: RecordedCell) -> ConditionResult:
 
 
 RUNS: Mapping[str, Callable[[RecordedCell], ConditionResult]] = {
-    "ft_random": ft_random, "ft_other_task": ft_other_task,
-    "ft_shuffled_labels": ft_shuffled_labels, "ft_other_seed": ft_other_seed,
-    "layer_causal": layer_causal, "icl_random_tokens": icl_random_tokens,
-    "icl_wrong_labels": icl_wrong_labels, "icl_other_task": icl_other_task,
-    "position_shift": position_shift, "position_only": position_only,
-    "position_prompt": position_prompt, "untrained": untrained, "random_blocks": random_between,
-    "kendall_unfinetuned": kendall_unfinetuned, "kendall_inputs": kendall_inputs, "order": order,
-    "rate": rate, "delta_w": weight_changes, "attention_maps": maps,
+    "ft_random": ft_random,
+    "ft_other_task": ft_other_task,
+    "ft_shuffled_labels": ft_shuffled_labels,
+    "ft_other_seed": ft_other_seed,
+    "layer_causal": layer_causal,
+    "icl_random_tokens": icl_random_tokens,
+    "icl_wrong_labels": icl_wrong_labels,
+    "icl_other_task": icl_other_task,
+    "position_shift": position_shift,
+    "position_only": position_only,
+    "position_prompt": position_prompt,
+    "untrained": untrained,
+    "random_blocks": random_between,
+    "kendall_unfinetuned": kendall_unfinetuned,
+    "kendall_inputs": kendall_inputs,
+    "order": order,
+    "rate": rate,
+    "delta_w": weight_changes,
+    "attention_maps": maps,
     "dose": dosed,
-}  # fmt: skip
+}
 
 
 def run_control(cell: RecordedCell, name: str) -> ConditionResult:

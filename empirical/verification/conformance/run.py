@@ -143,8 +143,14 @@ def _all_checks(
 
 
 HEADINGS = (
-    "package", "function", "rule", "verdict", "declared", "hint before it was declared", "checks",
-)  # fmt: skip
+    "package",
+    "function",
+    "rule",
+    "verdict",
+    "declared",
+    "hint before it was declared",
+    "checks",
+)
 
 
 def _cells(row: Row) -> list[str]:

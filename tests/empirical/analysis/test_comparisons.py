@@ -62,12 +62,16 @@ def test_every_control_and_base_line_is_one_that_is_written():
 
 def test_every_claim_but_momentum_has_required_controls():
     for claim in CLAIMS:
-        required = [
-            c
-            for m in claim.metrics
-            for c in (*QUALIFIES[m].base_lines, *QUALIFIES[m].required)
-            if m in QUALIFIES
-        ] if claim.id != "momentum" else ["to come"]  # fmt: skip
+        required = (
+            [
+                c
+                for m in claim.metrics
+                for c in (*QUALIFIES[m].base_lines, *QUALIFIES[m].required)
+                if m in QUALIFIES
+            ]
+            if claim.id != "momentum"
+            else ["to come"]
+        )
         assert required, claim.id
     assert {"untrained", "ft_random", "position_only"} <= set(QUALIFIES["sim_aou"].required)
     assert "kendall_inputs" not in QUALIFIES["kendall"].required
@@ -118,9 +122,12 @@ def test_gains_are_after_less_before(made, compared):
     for cell in made:
         if cell.task == "sst2":
             x = [
-                {k: cell.findings[f].series[f"sim_am_{k}"].values.astype(float)
-                 for k in ("after", "before")} for f in (BASE, "ft_random")
-            ]  # fmt: skip
+                {
+                    k: cell.findings[f].series[f"sim_am_{k}"].values.astype(float)
+                    for k in ("after", "before")
+                }
+                for f in (BASE, "ft_random")
+            ]
             gain = [s["after"] - s["before"] for s in x]
             by_seed.append(np.mean(gain[0] - gain[1]))
     assert one.difference.value == pytest.approx(np.mean(by_seed), rel=1e-12)
@@ -142,8 +149,10 @@ def recall_by_hand(cell, name):
 
 def test_recalls_and_their_excess_are_counted_by_hand(made, compared):
     sst2 = [c for c in made if c.task == "sst2"]
-    excess = {n: [a - b for a, b in (recall_by_hand(c, n) for c in sst2)]
-              for n in (BASE, "icl_random_tokens")}  # fmt: skip
+    excess = {
+        n: [a - b for a, b in (recall_by_hand(c, n) for c in sst2)]
+        for n in (BASE, "icl_random_tokens")
+    }
     exact = {n: 100 * float(sum(x, Fraction(0)) / 3) for n, x in excess.items()}
     over = found(compared, "rec2ftp", "base_rate")
     assert over.difference.value == pytest.approx(exact[BASE], rel=1e-12)
@@ -153,9 +162,12 @@ def test_recalls_and_their_excess_are_counted_by_hand(made, compared):
     assert one.difference.value == pytest.approx(exact[BASE] - exact["icl_random_tokens"])
     # The near miss: recall less recall falls with the accuracy of a broken context.
     near = 100 * float(
-        sum((recall_by_hand(c, BASE)[0] - recall_by_hand(c, "icl_random_tokens")[0] for c in sst2),
-            Fraction(0)) / 3
-    )  # fmt: skip
+        sum(
+            (recall_by_hand(c, BASE)[0] - recall_by_hand(c, "icl_random_tokens")[0] for c in sst2),
+            Fraction(0),
+        )
+        / 3
+    )
     assert abs(near - one.difference.value) > 5
 
 
@@ -171,8 +183,10 @@ def test_orders_are_compared_inside_their_finding(compared):
 
 
 def test_weight_changes_are_compared_with_those_of_another_task(compared):
-    series = {f"delta_w_cosine{x}": _evidence.series(np.array([0.1, 0.2, 0.4]) + y)
-              for x, y in (("", 0.25), ("_other", 0.0))}  # fmt: skip
+    series = {
+        f"delta_w_cosine{x}": _evidence.series(np.array([0.1, 0.2, 0.4]) + y)
+        for x, y in (("", 0.25), ("_other", 0.0))
+    }
     world = World(n=40, extra={"delta_w": ConditionResult(series=series)})
     one = found(
         comparisons.compare(cells(("sst2",), world=world)), "delta_w_cosine", "delta_w_cosine_other"
@@ -207,8 +221,9 @@ def test_the_same_evidence_gives_the_same_numbers_in_any_order(made, compared):
 def test_a_control_that_was_not_run_is_named_with_its_option():
     one = found(
         comparisons.compare(cells(("sst2",), world=World(n=40, left_out=("untrained",)))),
-        "sim_aou", "untrained",
-    )  # fmt: skip
+        "sim_aou",
+        "untrained",
+    )
     assert one.difference.value == Undefined("the control was not run (--control untrained)")
 
 
@@ -243,9 +258,13 @@ def test_a_metric_without_any_value_is_undefined():
 
 
 def test_positions_that_cannot_be_shifted_are_set_aside():
-    world = World(n=40, absent={
-        "position_only": "expected a model whose positions can be shifted, got bloom, whose "
-                         "attention sees distances only; leave this control away"})  # fmt: skip
+    world = World(
+        n=40,
+        absent={
+            "position_only": "expected a model whose positions can be shifted, got bloom, whose "
+            "attention sees distances only; leave this control away"
+        },
+    )
     one = found(comparisons.compare(cells(("sst2",), world=world)), "sim_aou", "position_only")
     assert "distances alone" in one.set_aside
 
@@ -289,10 +308,17 @@ def test_a_control_that_gives_one_answer_in_context_has_no_recall_to_beat(made):
 
 def test_a_control_that_corrects_nothing_has_no_recall_to_beat(made):
     inert = [
-        changed(c, "ft_random", predictions={**c.findings["ft_random"].predictions,
-                                             "ft": c.findings["ft_random"].predictions["zsl"]})
-        for c in made if c.task == "sst2"
-    ]  # fmt: skip
+        changed(
+            c,
+            "ft_random",
+            predictions={
+                **c.findings["ft_random"].predictions,
+                "ft": c.findings["ft_random"].predictions["zsl"],
+            },
+        )
+        for c in made
+        if c.task == "sst2"
+    ]
     compared = comparisons.compare(inert)
     assert "corrects no zero-shot error" in found(compared, "rec2ftp_excess", "ft_random").set_aside
     assert found(compared, "rec2ftp_excess", "untrained").set_aside is None

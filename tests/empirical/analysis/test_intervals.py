@@ -102,8 +102,14 @@ def test_resamples_are_those_of_a_loop_over_the_drawn_examples():
                 by_seed.append(top / bottom)
         return sum(by_seed) / len(by_seed) if by_seed else -1.0
 
-    twin = stats.bootstrap((np.arange(9),), slow, n_resamples=RESAMPLES, vectorized=False,
-                           method="percentile", rng=draws(3)).bootstrap_distribution  # fmt: skip
+    twin = stats.bootstrap(
+        (np.arange(9),),
+        slow,
+        n_resamples=RESAMPLES,
+        vectorized=False,
+        method="percentile",
+        rng=draws(3),
+    ).bootstrap_distribution
     (fast,) = resampled([table], draws(3))
     assert np.array_equal(np.where(np.isnan(fast), -1.0, fast), twin)
     assert len(set(twin)) > 20
@@ -169,8 +175,10 @@ def test_one_source_gives_the_t_test_of_scipy():
 
 @pytest.mark.parametrize("value", [0.1, 0.4, 3.0, 400.0])
 def test_the_p_value_is_the_error_at_which_the_interval_reaches_zero(value):
-    parts = (Part(source="examples", variance=0.02, df=99.0),
-             Part(source="seeds", variance=0.01, df=2.0))  # fmt: skip
+    parts = (
+        Part(source="examples", variance=0.02, df=99.0),
+        Part(source="seeds", variance=0.01, df=2.0),
+    )
     _, _, p = t_interval(value, parts)
     quantiles = [stats.t.isf(p / 2, part.df) for part in parts]
     half = np.sqrt(sum(q * q * part.variance for q, part in zip(quantiles, parts, strict=True)))
@@ -179,8 +187,10 @@ def test_the_p_value_is_the_error_at_which_the_interval_reaches_zero(value):
 
 
 def test_two_sources_are_wider_than_their_sum_under_one_quantile():
-    parts = (Part(source="examples", variance=0.02, df=99.0),
-             Part(source="seeds", variance=0.01, df=2.0))  # fmt: skip
+    parts = (
+        Part(source="examples", variance=0.02, df=99.0),
+        Part(source="seeds", variance=0.01, df=2.0),
+    )
     low, high, _ = t_interval(1.0, parts)
     normal = 2 * 1.959964 * np.sqrt(0.03)
     assert high - low > normal

@@ -76,9 +76,13 @@ def slow(table):
         return float(np.mean([np.mean([row[int(i)] for i in index]) for row in table]))
 
     drawn = stats.bootstrap(
-        (np.arange(n),), statistic, n_resamples=RESAMPLES, vectorized=False, method="percentile",
+        (np.arange(n),),
+        statistic,
+        n_resamples=RESAMPLES,
+        vectorized=False,
+        method="percentile",
         rng=np.random.default_rng((TASK_MEANS, n)),
-    ).bootstrap_distribution  # fmt: skip
+    ).bootstrap_distribution
     width = stats.t.ppf((1 + LEVEL) / 2, n - 1) ** 2 * drawn.var() * n / (n - 1)
     if seeds > 1:
         between = stats.sem([np.mean(row) for row in table]) ** 2
@@ -193,8 +197,13 @@ def test_accuracies_gains_and_differences_are_those_of_the_slow_twin(runs, at):
 def test_tasks_are_asked_of_chosen_and_learned_layers_in_the_order_of_entries(at):
     a9 = at.chosen["averaged_values"]
     for task in ("sst5", "cb", "imdb"):
-        assert [x.layer for x in at.on_task(task)] == [PLAIN, M9, LEARNED, a9,
-                                                       at.chosen["recency_bias"]]  # fmt: skip
+        assert [x.layer for x in at.on_task(task)] == [
+            PLAIN,
+            M9,
+            LEARNED,
+            a9,
+            at.chosen["recency_bias"],
+        ]
 
 
 def test_a_task_that_was_not_asked_says_why_and_is_in_no_mean(at):
@@ -240,8 +249,9 @@ def test_the_mean_over_tasks_moves_with_the_seeds_that_its_tasks_share(runs, at)
     )
     value = float(sum(map(exact, tables), Fraction(0)) / 2)
     close(cell.difference, (value, value - half, value + half), 100.0)
-    added = mean_over_tasks([x.difference for t in ("sst5", "cb") for x in at.on_task(t)
-                             if x.layer == M9])  # fmt: skip
+    added = mean_over_tasks(
+        [x.difference for t in ("sst5", "cb") for x in at.on_task(t) if x.layer == M9]
+    )
     assert abs(added.high - value - half) > half / 100  # near miss: as if seeds were drawn apart
 
 
@@ -249,8 +259,9 @@ def test_seeds_that_move_all_tasks_together_are_not_averaged_away():
     world = World(questions=200, noise=1e-4)
     found = []
     for shift in ((0.0, 0.0, 0.0), (-5.0, 0.0, 5.0)):
-        one = next(x for x in compare(sweep(SEEDS, world)).scales[0].on_task("sst5")
-                   if x.layer == PLAIN).gain  # fmt: skip
+        one = next(
+            x for x in compare(sweep(SEEDS, world)).scales[0].on_task("sst5") if x.layer == PLAIN
+        ).gain
         moved = tuple(float(np.mean(one.per_seed)) + s for s in shift)
         parts = tuple(
             dataclasses.replace(p, variance=stats.sem(moved) ** 2) if p.source == "seeds" else p
@@ -296,9 +307,7 @@ def test_the_lowest_loss_on_the_choosing_windows_is_chosen_whatever_validation_s
 
 
 def test_learned_etas_take_no_part_and_equals_go_to_the_smaller(runs):
-    best = {
-        t: tuple(x - 1 for x in v) for t, v in run_of(runs, LEARNED, 1).losses.items()
-    }  # fmt: skip
+    best = {t: tuple(x - 1 for x in v) for t, v in run_of(runs, LEARNED, 1).losses.items()}
     changed = replaced(runs, LEARNED, 1, losses=best)
     assert compare(changed).scales[0].chosen["momentum"] == M9
     for s in SEEDS:
@@ -328,8 +337,10 @@ def test_differences_are_over_common_seeds_and_one_seed_says_so(runs):
     some = [r for r in runs if r.layer != PLAIN or r.seed == 2]
     (cell,) = [x for x in compare(some).scales[0].on_text("validation-64") if x.layer == M9]
     assert (cell.loss.seeds, cell.difference.seeds, cell.difference.note) == (3, 1, ONE_SEED)
-    assert abs(cell.difference.value - exact(loss_table(runs, M9, "validation-64", (2,), PLAIN))) \
-        <= 16 * EPS  # fmt: skip
+    assert (
+        abs(cell.difference.value - exact(loss_table(runs, M9, "validation-64", (2,), PLAIN)))
+        <= 16 * EPS
+    )
     none = [r for r in runs if r.layer != PLAIN]
     at = compare(none).scales[0]
     assert {x.difference.value for x in at.language} == {Undefined(NO_PLAIN)}
@@ -351,8 +362,7 @@ def test_comparisons_are_of_the_chosen_layers_in_points_and_percent(runs, at):
     assert {c.control for c in at.comparisons} == set(KIND_OF) and len(found) == 3 * 4
     for control, kind in KIND_OF.items():
         other = at.chosen[kind]
-        gap = [[-100 * x for x in row]
-               for row in loss_table(runs, M9, "validation-64", less=other)]  # fmt: skip
+        gap = [[-100 * x for x in row] for row in loss_table(runs, M9, "validation-64", less=other)]
         one = found["momentum_language", "validation-64", control]
         close(one.difference, slow(gap), 100.0)
         assert one.required
@@ -384,10 +394,17 @@ def test_a_task_that_neither_model_learns_is_left_out(runs):
 # -- what cannot be compared ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, value", [
-    ("parameters", 1), ("steps", 1), ("tokens", 1), ("initial_sha256", "0"), ("order_sha256", "0"),
-    ("settings", {"width": "17", "peak_rate": "0.001"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("parameters", 1),
+        ("steps", 1),
+        ("tokens", 1),
+        ("initial_sha256", "0"),
+        ("order_sha256", "0"),
+        ("settings", {"width": "17", "peak_rate": "0.001"}),
+    ],
+)
 def test_models_of_one_seed_that_are_not_equal_are_refused(runs, name, value):
     changed = replaced(runs, M9, 2, equal=equal(2, **{name: value}))
     with pytest.raises(UserError, match=rf"expected runs that differ .* alone, got .*{name}"):
@@ -400,9 +417,7 @@ def test_seeds_may_differ_in_weights_and_order_alone(runs):
     )
     with pytest.raises(UserError, match=r"differ in layer and seed alone, .* different tokens"):
         compare(changed)
-    copies = tuple(
-        dataclasses.replace(r, equal=equal(1)) if r.seed == 3 else r for r in runs
-    )  # fmt: skip
+    copies = tuple(dataclasses.replace(r, equal=equal(1)) if r.seed == 3 else r for r in runs)
     with pytest.raises(UserError, match="expected seeds with first weights or a data order of"):
         compare(copies)
 
@@ -451,8 +466,9 @@ def test_losses_of_an_unknown_place_are_refused(runs):
 def test_scales_stand_apart_the_smallest_first_and_order_of_files_is_nothing(runs):
     larger = tuple(
         dataclasses.replace(trained(x, s, WORLD, "a-larger"), equal=equal(s, parameters=10**6))
-        for x in (PLAIN, M3) for s in SEEDS
-    )  # fmt: skip
+        for x in (PLAIN, M3)
+        for s in SEEDS
+    )
     both = compare([*larger, *runs])
     assert [x.scale for x in both.scales] == ["nano", "a-larger"]
     assert both.of("nano") == compare(runs).of("nano") == compare(runs[::-1]).of("nano")

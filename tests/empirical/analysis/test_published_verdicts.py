@@ -93,9 +93,9 @@ def test_a_recall_that_no_count_gives_is_not_testable(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("icl", "printed", "status"), [(80.0, 100.0, OPEN), (4.0, 95.0, SUPPORTED),
-                                   (98.0, 60.0, CONTRADICTED)]
-)  # fmt: skip
+    ("icl", "printed", "status"),
+    [(80.0, 100.0, OPEN), (4.0, 95.0, SUPPORTED), (98.0, 60.0, CONTRADICTED)],
+)
 def test_a_recall_is_read_against_the_bounds(monkeypatch, icl, printed, status):
     one = {"ZSL_acc": 50.0, "FT_acc": 70.0, "ICL_acc": icl, "Rec2FTP": printed}
     rows = {name: {"subj": value} for name, value in one.items()}
@@ -149,8 +149,14 @@ def test_a_fall_of_accuracy_is_a_contradiction(monkeypatch):
 
 
 def test_counts_are_those_of_the_released_code():
-    assert EVALUATED == {"sst2": 872, "sst5": 1101, "mr": 1066, "subj": 2000, "agnews": 2000,
-                         "cb": 56}  # fmt: skip
+    assert EVALUATED == {
+        "sst2": 872,
+        "sst5": 1101,
+        "mr": 1066,
+        "subj": 2000,
+        "agnews": 2000,
+        "cb": 56,
+    }
 
 
 # -- attention and tokens -------------------------------------------------------------------------
@@ -165,8 +171,9 @@ def test_attention_counts_signs_and_ranks():
     found = attention()
     assert found.status == UNTESTED
     assert (found.numbers["up"], found.numbers["down"]) == (
-        sum(g > 0 for g in gaps), sum(g < 0 for g in gaps),
-    )  # fmt: skip
+        sum(g > 0 for g in gaps),
+        sum(g < 0 for g in gaps),
+    )
     # The exact signed-rank test by all signs of the 11 changes that are not 0.
     sizes = stats.rankdata([abs(g) for g in gaps if g])
     up = sum(r for r, g in zip(sizes, [g for g in gaps if g], strict=True) if g > 0)

@@ -38,8 +38,14 @@ from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "verdict.md"
 BY_ID = {c.id: c for c in CLAIMS}
-SIMILAR = ("representation", "representation_unnormalised", "attention", "attention_delta",
-           "tokens", "demonstrations")  # fmt: skip
+SIMILAR = (
+    "representation",
+    "representation_unnormalised",
+    "attention",
+    "attention_delta",
+    "tokens",
+    "demonstrations",
+)
 
 
 def of(world, claim="representation", seeds=(1, 2, 3)):
@@ -195,8 +201,11 @@ def test_a_constant_difference_has_no_interval_and_no_verdict():
         ours = cell.findings[BASE].series["sim_aou"]
         moved = dataclasses.replace(ours, values=(ours.values - ours.values + 0.5))
         other = dataclasses.replace(ours, values=(ours.values - ours.values + 0.25))
-        found = {k: dataclasses.replace(f, series={**f.series, "sim_aou": other})
-                 for k, f in cell.findings.items() if "sim_aou" in f.series}  # fmt: skip
+        found = {
+            k: dataclasses.replace(f, series={**f.series, "sim_aou": other})
+            for k, f in cell.findings.items()
+            if "sim_aou" in f.series
+        }
         found[BASE] = dataclasses.replace(
             cell.findings[BASE], series={**cell.findings[BASE].series, "sim_aou": moved}
         )
@@ -235,13 +244,24 @@ def check(right, why=""):
 
 def test_a_calibration_file_is_right_of_a_metric_when_every_judged_case_is():
     cases = {
-        "one": files.Case(kind="constructed", title="", checks={
-            "sim_aou": check(True), "kendall": check(None, "unfixed"), "rec2ftp": check(True)}),
-        "two": files.Case(kind="unrelated", title="", checks={
-            "sim_aou": check(False, "outside"), "rec2ftp": check(True)}),
-    }  # fmt: skip
-    source = files.Source(seed=0, dtype="float64", threads=1, versions={}, code_sha256="",
-                          commit=None, command=())  # fmt: skip
+        "one": files.Case(
+            kind="constructed",
+            title="",
+            checks={
+                "sim_aou": check(True),
+                "kendall": check(None, "unfixed"),
+                "rec2ftp": check(True),
+            },
+        ),
+        "two": files.Case(
+            kind="unrelated",
+            title="",
+            checks={"sim_aou": check(False, "outside"), "rec2ftp": check(True)},
+        ),
+    }
+    source = files.Source(
+        seed=0, dtype="float64", threads=1, versions={}, code_sha256="", commit=None, command=()
+    )
     found = calibration_of(files.Calibration(provenance=source, cases=cases, curves={}))
     assert found.right == {"rec2ftp"} and found.misread == {"sim_aou": "two, outside"}
 
@@ -249,8 +269,17 @@ def test_a_calibration_file_is_right_of_a_metric_when_every_judged_case_is():
 def estimate(value, error):
     parts = (Part(source="examples", variance=error**2, df=1e6),)
     low, high, p = t_interval(value, parts)
-    return Estimate(value=value, low=low, high=high, p=p, d_z=Undefined(""), per_seed=(), seeds=3,
-                    examples=99, parts=parts)  # fmt: skip
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        p=p,
+        d_z=Undefined(""),
+        per_seed=(),
+        seeds=3,
+        examples=99,
+        parts=parts,
+    )
 
 
 def with_untrained(difference):
@@ -260,8 +289,11 @@ def with_untrained(difference):
         dataclasses.replace(c, difference=difference) if c.control == "untrained" else c
         for c in compared.comparisons
     ]
-    return verdict(dataclasses.replace(compared, comparisons=tuple(odd)), MODEL,
-                   BY_ID["representation_unnormalised"])  # fmt: skip
+    return verdict(
+        dataclasses.replace(compared, comparisons=tuple(odd)),
+        MODEL,
+        BY_ID["representation_unnormalised"],
+    )
 
 
 def test_a_large_difference_whose_interval_holds_zero_is_not_support():
@@ -295,9 +327,17 @@ def test_momentum_waits_for_its_records(true):
 
 def momentum(**values):
     def one(control, value):
-        return Comparison(model=MODEL, task="sst2", metric="momentum", control=control,
-                          required=True, ours=estimate(50.0, 0.1), theirs=estimate(40.0, 0.1),
-                          difference=value, dose=Undefined("none"))  # fmt: skip
+        return Comparison(
+            model=MODEL,
+            task="sst2",
+            metric="momentum",
+            control=control,
+            required=True,
+            ours=estimate(50.0, 0.1),
+            theirs=estimate(40.0, 0.1),
+            difference=value,
+            dose=Undefined("none"),
+        )
 
     compared = one_task()
     made = tuple(one(c, v) for c, v in values.items())
@@ -352,8 +392,9 @@ def test_models_with_momentum_that_are_better_than_all_others_are_support():
 
 
 def test_models_with_momentum_that_a_recency_bias_equals_are_left_open():
-    found = trained_verdicts({"momentum": 0.02, "recency_bias": 0.02},
-                             {"momentum": 0.2, "recency_bias": 0.2})  # fmt: skip
+    found = trained_verdicts(
+        {"momentum": 0.02, "recency_bias": 0.02}, {"momentum": 0.2, "recency_bias": 0.2}
+    )
     for one in found.values():
         assert (one.status, one.deciding.control) == (OPEN, "recency_bias"), one.sentence
         assert [a.control for a in one.against if not a.above] == ["recency_bias"]
@@ -363,8 +404,9 @@ def test_models_with_momentum_that_are_worse_than_plain_are_contradicted():
     found = trained_verdicts({"momentum": -0.02}, {"momentum": -0.1})
     for one in found.values():
         assert one.status == CONTRADICTED and all(a.below for a in one.against)
-    plain = trained_verdicts({k: -0.02 for k in _momentum.SWEPT},
-                             {k: -0.1 for k in _momentum.SWEPT})  # fmt: skip
+    plain = trained_verdicts(
+        {k: -0.02 for k in _momentum.SWEPT}, {k: -0.1 for k in _momentum.SWEPT}
+    )
     for one in plain.values():
         assert (one.status, one.deciding.control) == (CONTRADICTED, "plain_attention")
 
@@ -386,17 +428,19 @@ def test_one_seed_of_trained_models_is_not_enough():
     for one in found.values():
         assert one.status == UNTESTED and "1 seed, where 2 or more are needed" in one.sentence
     lone = trained_verdicts(
-        {"momentum": 0.02}, {"momentum": 0.2},
+        {"momentum": 0.02},
+        {"momentum": 0.2},
         keep=lambda r: r.layer.kind != "recency_bias" or r.seed == 1,
-    )  # fmt: skip
+    )
     for one in lone.values():
         assert one.status == UNTESTED and "recency_bias: a value in 1 seed only" in one.sentence
 
 
 @pytest.mark.parametrize("kind", ["plain", "averaged_values", "recency_bias"])
 def test_a_control_that_was_not_trained_is_named(kind):
-    found = trained_verdicts({"momentum": 0.02}, {"momentum": 0.2},
-                             keep=lambda r: r.layer.kind != kind)  # fmt: skip
+    found = trained_verdicts(
+        {"momentum": 0.02}, {"momentum": 0.2}, keep=lambda r: r.layer.kind != kind
+    )
     name = {"plain": "plain_attention"}.get(kind, kind)
     for one in found.values():
         assert one.status == UNTESTED and f"no comparison with {name}" in one.sentence
@@ -434,11 +478,14 @@ def test_seeds_that_move_all_tasks_together_widen_the_verdicts_interval():
 def test_kinds_that_are_only_shown_decide_nothing():
     better = Layer(kind="heavy_ball", eta=0.5)
     world = _momentum.World(
-        gain=planted({"momentum": 0.02, "heavy_ball": 0.1}), questions=400,
+        gain=planted({"momentum": 0.02, "heavy_ball": 0.1}),
+        questions=400,
         right=planted({"momentum": 0.2, "heavy_ball": 0.4}),
-    )  # fmt: skip
-    runs = [*_momentum.sweep(SEEDS_OF_MODELS, world),
-            *(_momentum.trained(better, s, world) for s in SEEDS_OF_MODELS)]  # fmt: skip
+    )
+    runs = [
+        *_momentum.sweep(SEEDS_OF_MODELS, world),
+        *(_momentum.trained(better, s, world) for s in SEEDS_OF_MODELS),
+    ]
     compared = compare_models(runs)
     shown = [c for c in compared.scales[0].comparisons if c.control == "heavy_ball"]
     assert [c.required for c in shown] == [False] * 4 and shown[0].difference.high < 0
@@ -447,8 +494,9 @@ def test_kinds_that_are_only_shown_decide_nothing():
 
 
 def test_each_kind_is_judged_at_the_eta_that_it_chose():
-    world = _momentum.World(gain=lambda x: {0.3: -0.05, 0.9: 0.02}.get(x.eta or 0.0, 0.0) * (
-        x.kind == "momentum"))  # fmt: skip
+    world = _momentum.World(
+        gain=lambda x: {0.3: -0.05, 0.9: 0.02}.get(x.eta or 0.0, 0.0) * (x.kind == "momentum")
+    )
     at = compare_models(_momentum.sweep(SEEDS_OF_MODELS, world))
     assert at.scales[0].chosen["momentum"] == Layer(kind="momentum", eta=0.9)
     (_, language) = momentum_verdicts(at)

@@ -120,8 +120,14 @@ def test_one_layer_does_what_the_statement_of_the_catalogue_says():
     case = known.one_step(np.random.default_rng(6))
     (statement,) = (s for s in CONSTRUCTION if s.id == "one-layer-one-step")
     y = -(W_0 @ task.x)
-    given = {"X": task.X, "Y": task.Y, "W": W_0, "x": task.x, "y": y,
-             "gamma": torch.full((1, 1), known.RATE, dtype=torch.float64)}  # fmt: skip
+    given = {
+        "X": task.X,
+        "Y": task.Y,
+        "W": W_0,
+        "x": task.x,
+        "y": y,
+        "gamma": torch.full((1, 1), known.RATE, dtype=torch.float64),
+    }
     before = torch.cat([task.x, y])
     found = reading.read(case.model, case.episode, case.steps)
     update = found.whole("icl").h[:, 0] - found.whole("zsl").h[:, 0]

@@ -87,7 +87,7 @@ ONE = {"number": 1.0, "low": None, "row": []}
         ({"kind": "c"}, "expected one of 'a' or 'b' at kind of P, got 'c'"),
         ({"right": 1}, "expected true or false at right of P, got 1"),
     ],
-)  # fmt: skip
+)
 def test_what_is_foreign_is_refused_with_its_place(
     tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:

@@ -71,11 +71,14 @@ def test_a_meta_file_that_does_not_parse_is_refused(tmp_path: Path, text: str) -
         draw(source, TASK, source.rows(TASK, "train"), 4, 1)
 
 
-@pytest.mark.parametrize(("seed", "k", "message"), [
-    (1, 13, r"expected k in 1\.\.12 \(training rows of mr\), got k = 13"),
-    (1, 0, "got k = 0"),
-    (-1, 3, "expected a seed of at least 0, got -1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seed", "k", "message"),
+    [
+        (1, 13, r"expected k in 1\.\.12 \(training rows of mr\), got k = 13"),
+        (1, 0, "got k = 0"),
+        (-1, 3, "expected a seed of at least 0, got -1"),
+    ],
+)
 def test_a_k_or_seed_out_of_range_is_refused(
     tmp_path: Path, seed: int, k: int, message: str
 ) -> None:

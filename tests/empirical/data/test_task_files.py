@@ -64,14 +64,18 @@ def test_a_file_becomes_a_task_with_its_own_data(folder: Path) -> None:
     task = load(folder, text)
     plain = Layout(columns={"text": "text"})
     assert task == Task(
-        name="mine", template="T: {text} L:", labels=("no", "yes"), k=2, columns=("text",),
+        name="mine",
+        template="T: {text} L:",
+        labels=("no", "yes"),
+        k=2,
+        columns=("text",),
         source=FileSource(
             train=folder / "rows" / "train.jsonl",
             evaluation=folder / "rows" / "validation.jsonl",
             layout=plain,
         ),
         file=task.file,
-    )  # fmt: skip
+    )
     assert task.file is not None and task.file.path == str(folder / "mine.toml")
     assert task.file.sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert rows_of(task)[3] == Row(fields={"text": "train 3"}, label=1, idx=3)
@@ -86,8 +90,11 @@ def test_columns_and_raw_labels_are_those_the_file_names(folder: Path) -> None:
         {"body": "c", "kind": True, "label": 7},
     ]
     (folder / "rows" / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    top = {"label": '"kind"', "label_values": '{spam = 1, "4" = 0, true = 1}',
-           "columns": '{text = "body"}'}  # fmt: skip
+    top = {
+        "label": '"kind"',
+        "label_values": '{spam = 1, "4" = 0, true = 1}',
+        "columns": '{text = "body"}',
+    }
     task = load(folder, toml(top, {"train": '"x.jsonl"'}))
     assert rows_of(task) == [
         Row(fields={"text": t}, label=label) for t, label in (("a", 1), ("b", 0), ("c", 1))
@@ -274,6 +281,20 @@ def test_the_files_of_the_guide_load_and_give_the_prompts_it_shows(tmp_path: Pat
     assert (len(rows_of(riddles)), len(rows_of(riddles, "evaluation"))) == (20, 1)
     asked = query(Letters(), riddles, rows_of(riddles)[0])
     assert asked.choices[0] == tuple(map(ord, " A piano")) and asked.label == 0
-    for key in ("name", "template", "labels", "choices", "k", "label", "label_values", "columns",
-                "path", "train", "evaluation", "hub", "config", "held_out"):  # fmt: skip
+    for key in (
+        "name",
+        "template",
+        "labels",
+        "choices",
+        "k",
+        "label",
+        "label_values",
+        "columns",
+        "path",
+        "train",
+        "evaluation",
+        "hub",
+        "config",
+        "held_out",
+    ):
         assert re.search(rf"^\|[^|]*`{key}`", GUIDE, re.M)

@@ -130,15 +130,21 @@ def test_bad_rows_say_where_and_what(tmp_path: Path, text: str, message: str) ->
         write(tmp_path, "mr", text).rows(TASKS["mr"], "train")
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    ({"choices": ["a"]}, r"two or more answers, none blank, in column .* line 1, got \['a'\]"),
-    ({"choices": "ab"}, "got 'ab'"),
-    ({"choices": ["a", " \n"]}, "none blank"),
-    ({"choices": ["a", 2]}, r"got \['a', 2\]"),
-    ({"choices": ["a", "\ud800"]}, "half of a surrogate pair"),
-    ({}, "two or more answers, none blank, in column 'choices' .*, got None"),
-    ({"choices": ["a", "b"], "label": 2}, r"label in 0\.\.1 .* got 2; number the answers from 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"choices": ["a"]}, r"two or more answers, none blank, in column .* line 1, got \['a'\]"),
+        ({"choices": "ab"}, "got 'ab'"),
+        ({"choices": ["a", " \n"]}, "none blank"),
+        ({"choices": ["a", 2]}, r"got \['a', 2\]"),
+        ({"choices": ["a", "\ud800"]}, "half of a surrogate pair"),
+        ({}, "two or more answers, none blank, in column 'choices' .*, got None"),
+        (
+            {"choices": ["a", "b"], "label": 2},
+            r"label in 0\.\.1 .* got 2; number the answers from 0",
+        ),
+    ],
+)
 def test_bad_answers_say_where_and_what(
     tmp_path: Path, more: dict[str, object], message: str
 ) -> None:
@@ -189,8 +195,10 @@ def test_a_tasks_own_data_wins_and_its_file_names_the_source() -> None:
     assert source_for(task, given) is own and source_for(TASKS["mr"], given) is given
     assert source_name(task, "DIR") == f"t.toml (sha256 {'ab' * 32})"
     assert [source_name(TASKS["mr"], d) for d in (None, "hub", "DIR")] == [
-        "generated", "hub", "DIR",
-    ]  # fmt: skip
+        "generated",
+        "hub",
+        "DIR",
+    ]
 
 
 TEXT = {"text": ["a", "b"], "label": [0, 1]}

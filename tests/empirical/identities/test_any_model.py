@@ -38,9 +38,14 @@ from tests.support.study import save_data
 from tests.support.tiny_models import tokenizer
 
 LLAMA = dict(
-    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=256, head_dim=8,
-)  # fmt: skip
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    head_dim=8,
+)
 GPT2 = dict(n_embd=32, n_layer=2, n_head=4, n_positions=256)
 PLAIN = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
 PLACES = dict(max_position_embeddings=256)
@@ -91,9 +96,13 @@ HAS = {
     "window": {"context-split-window"},
     "alibi": {"context-split-alibi"},
     "mlp": {"block-as-weight-change", "mlp-as-run"},
-    "linear": {"context-split", "context-split-with-biases", "finetuning-dual-by-examples",
-               "finetuned-values-as-attention"},
-}  # fmt: skip
+    "linear": {
+        "context-split",
+        "context-split-with-biases",
+        "finetuning-dual-by-examples",
+        "finetuned-values-as-attention",
+    },
+}
 NEED_UPDATE = {c.id for c in chosen(None) if Need.UPDATE in c.needs}
 SOMEWHERE = set().union(*HAS.values()) | {"finetuning-dual"}
 
@@ -102,9 +111,13 @@ SOMEWHERE = set().union(*HAS.values()) | {"finetuning-dual"}
 def tiny(name: str) -> LoadedModel:
     """A model whose scores vary by more than one; no gain is one and no bias zero."""
     config = AutoConfig.for_model(
-        name.partition(":")[0], vocab_size=640, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        name.partition(":")[0],
+        vocab_size=640,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
         **VARIANTS[name][0],
-    )  # fmt: skip
+    )
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(1)  # what is not drawn over below
         model = AutoModelForCausalLM.from_config(config)

@@ -131,8 +131,10 @@ def test_a_gradient_step_is_what_a_difference_quotient_says(loaded, ids):
             logits = loaded.model(input_ids=tokens).logits[0, :-1]
             return float(torch.nn.functional.cross_entropy(logits, tokens[0, 1:]))
 
-    for read in (lambda d: (layer.weight[3], d.flatten(0, 1)[3, :-1]),
-                 lambda d: (layer.bias[3:4], d.flatten(0, 1)[3:4, -1])):  # fmt: skip
+    for read in (
+        lambda d: (layer.weight[3], d.flatten(0, 1)[3, :-1]),
+        lambda d: (layer.bias[3:4], d.flatten(0, 1)[3:4, -1]),
+    ):
         at, expected = read(step.value)
         old, size = at.detach().clone(), 1e-5
         with torch.no_grad():
@@ -175,9 +177,7 @@ def test_softmax_split_agrees_with_the_output_of_the_model(loaded, ids):
     scale = at.q.new_full((1, 1), block.scaling)
     query = (Tracked(p.query) @ Tracked(at.X[:, -1:])).times(Tracked(scale))
     scores = query.T @ (Tracked(p.key) @ tokens)
-    masses = exp(scores - Tracked(scores.value.amax(-1, keepdim=True).expand_as(
-        scores.value
-    )))  # fmt: skip
+    masses = exp(scores - Tracked(scores.value.amax(-1, keepdim=True).expand_as(scores.value)))
     ours = over(Tracked(p.value) @ tokens @ masses.T, softmax_mixture._total(masses))
     theirs = seen[0].detach().reshape(ours.value.shape)
     check(ours.elsewhere(theirs), ours)

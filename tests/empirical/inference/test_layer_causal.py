@@ -96,8 +96,11 @@ def only_trained(model: LoadedModel, gradients: list[Tensor]) -> list[Tensor]:
     found = []
     for t, g in zip(trained(model), gradients, strict=True):
         kept = torch.zeros_like(g)
-        found.append(g if t.channels is None else kept.index_copy(
-            t.axis, t.channels, g.index_select(t.axis, t.channels)))  # fmt: skip
+        found.append(
+            g
+            if t.channels is None
+            else kept.index_copy(t.axis, t.channels, g.index_select(t.axis, t.channels))
+        )
     return found
 
 
@@ -123,8 +126,11 @@ def expected(name: str) -> tuple[list[Tensor], float, float, float]:
     right = only_trained(loaded(name, f64), right)
     narrow = only_trained(loaded(name, f64), narrow)
     return (
-        right, total, factor * gap(right, narrow) + rounding, factor * abs(total - narrow_total),
-    )  # fmt: skip
+        right,
+        total,
+        factor * gap(right, narrow) + rounding,
+        factor * abs(total - narrow_total),
+    )
 
 
 @every_variant

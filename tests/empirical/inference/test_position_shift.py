@@ -38,11 +38,12 @@ SHIFT = len(CONTEXT) - 1
 QUERIES = [Query(prompt=p, label=0) for p in ((5, 9, 4), (8, 31, 44, 7, 6), (9, 5, 12, 3), (50,))]
 # The table that holds the positions, and the row of position 0.
 TABLES = {
-    "xglm": ("model.embed_positions", "weights", 2), "gpt2": ("transformer.wpe", "weight", 0),
+    "xglm": ("model.embed_positions", "weights", 2),
+    "gpt2": ("transformer.wpe", "weight", 0),
     "openai-gpt": ("transformer.positions_embed", "weight", 0),
     "gpt_neo": ("transformer.wpe", "weight", 0),
     "opt": ("model.decoder.embed_positions", "weight", 2),
-}  # fmt: skip
+}
 ROTARY = tuple(n for n, v in VARIANTS.items() if v.rotary)
 BLIND = tuple(n for n, v in VARIANTS.items() if v.slopes is not None)
 
@@ -59,7 +60,10 @@ def read(model: LoadedModel, shift: int) -> list[Part]:
 def same(a: list[Part], b: list[Part]) -> bool:
     one, two = (gather(loaded("gpt2"), x) for x in (a, b))
     return (one.scores.tobytes(), one.h.tobytes(), [m.tobytes() for m in one.m]) == (
-        two.scores.tobytes(), two.h.tobytes(), [m.tobytes() for m in two.m])  # fmt: skip
+        two.scores.tobytes(),
+        two.h.tobytes(),
+        [m.tobytes() for m in two.m],
+    )
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -60,8 +60,9 @@ def test_norms_are_those_of_what_finetuning_adds(name: str) -> None:
     assert max(got) > 0 and steps == [1, 1]
     assert all(np.array_equal(a, b) for a, b in zip(values(model), before, strict=True))
     first = update_norms(model, EXAMPLES[:1], RATE)  # near miss: of the first step alone
-    assert any(abs(a - b) > (p.size + 4) * v * b
-               for a, b, p in zip(first, want, before, strict=True))  # fmt: skip
+    assert any(
+        abs(a - b) > (p.size + 4) * v * b for a, b, p in zip(first, want, before, strict=True)
+    )
 
 
 @kinds
@@ -73,8 +74,9 @@ def test_every_part_moves_by_exactly_its_norm(name: str, dtype: torch.dtype) -> 
     queries = [b.query.augmented() for b in model.blocks]
     with randomly_updated(model, norms, seeded()):
         after = values(model)
-        assert all(torch.equal(b.query.augmented(), q)
-                   for b, q in zip(model.blocks, queries, strict=True))  # fmt: skip
+        assert all(
+            torch.equal(b.query.augmented(), q) for b, q in zip(model.blocks, queries, strict=True)
+        )
     draws = np.random.default_rng(0)
     for length, norm, part in zip(lengths(after, before), norms, after, strict=True):
         limit = off(part, dtype) + 2 * (part.size + 4) * 2.0**-53 * norm

@@ -43,8 +43,10 @@ def test_softmax_of_scores_reproduces_the_library_attention(shots: int) -> None:
         ids = torch.tensor([[*lead, *q.prompt, *LABELS[0]]])
         seen: list[torch.Tensor] = []
         attention = model.model.model.layers[0].self_attn
-        handles = [p.register_forward_hook(lambda _m, _i, o, seen=seen: seen.append(o))
-                   for p in (attention.q_proj, attention.k_proj)]  # fmt: skip
+        handles = [
+            p.register_forward_hook(lambda _m, _i, o, seen=seen: seen.append(o))
+            for p in (attention.q_proj, attention.k_proj)
+        ]
         with torch.no_grad(), default_dtype_of(model):
             full = model.model(input_ids=ids, output_attentions=True).attentions[0][0, :, -1]
         for handle in handles:

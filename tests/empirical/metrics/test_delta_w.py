@@ -67,10 +67,14 @@ def head(seed: int, h: int = 5, shown: int = 7, own: int = 4, integers: bool = F
         return Tokens(K=draw(h, n), V=draw(h, n), bias=draw(n))
 
     return Head(
-        shown=tokens(shown), own=tokens(own), ft=Moved(dK=draw(h, own), dV=draw(h, own)),
-        other=Moved(dK=draw(h, own), dV=draw(h, own)), q=draw(h), scaling=0.25,
+        shown=tokens(shown),
+        own=tokens(own),
+        ft=Moved(dK=draw(h, own), dV=draw(h, own)),
+        other=Moved(dK=draw(h, own), dV=draw(h, own)),
+        q=draw(h),
+        scaling=0.25,
         softcap=None if integers else 3.0,
-    )  # fmt: skip
+    )
 
 
 # --- the updates -------------------------------------------------------------------------------
@@ -503,9 +507,11 @@ def test_a_head_is_inside_its_band_from_either_end_and_outside_beyond_it() -> No
     x = measured(head(1), rotations(5, DRAWS, np.random.default_rng(9)))
     ends = np.linspace(-0.4, 0.4, DRAWS)  # the band is -0.38 to 0.38, see above
     for values, share in (
-        ((-0.9, -0.39, 0.39, 0.9), 0.0), ((-0.37, 0.0, 0.37, 0.1), 1.0),
-        ((-0.39, 0.2, 0.39, -0.1), 0.5), ((-0.9, 0.2, 0.1, -0.1), 0.75),
-    ):  # fmt: skip
+        ((-0.9, -0.39, 0.39, 0.9), 0.0),
+        ((-0.37, 0.0, 0.37, 0.1), 1.0),
+        ((-0.39, 0.2, 0.39, -0.1), 0.5),
+        ((-0.9, 0.2, 0.1, -0.1), 0.75),
+    ):
         table = Heads(1, 2, 2, DRAWS)
         for at, cosine in zip(np.ndindex(1, 2, 2), values, strict=True):
             like = replace(x.ft, cosine=np.array([cosine, *ends]))
@@ -518,8 +524,11 @@ def test_series_are_means_over_heads_of_every_query() -> None:
     table, heads = collected()
     found = finding(table, np.random.default_rng(1))
     assert set(found.series) == set(SERIES)
-    for series, name in (("delta_w_cosine", "cosine"), ("delta_w_effect", "effect_relaxed"),
-                         ("delta_w_effect_softmax", "effect_softmax")):  # fmt: skip
+    for series, name in (
+        ("delta_w_cosine", "cosine"),
+        ("delta_w_effect", "effect_relaxed"),
+        ("delta_w_effect_softmax", "effect_softmax"),
+    ):
         values, got = observed(heads, name), found.series[series]
         assert (got.excluded, got.total) == (4, 12)
         for q in range(3):
@@ -540,9 +549,13 @@ def test_the_finding_is_written_and_read_back_without_a_number_that_is_not_finit
 ) -> None:
     found = finding(collected()[0], np.random.default_rng(1), "a note")
     kept = control_results.ControlResults(
-        task="mr", provenance=provenance(), counts={}, words=("a", "b"),
-        labels=np.zeros(3, dtype=np.int64), findings={"delta_w": found},
-    )  # fmt: skip
+        task="mr",
+        provenance=provenance(),
+        counts={},
+        words=("a", "b"),
+        labels=np.zeros(3, dtype=np.int64),
+        findings={"delta_w": found},
+    )
     back = control_results.read(control_results.write(kept, tmp_path)).findings["delta_w"]
     assert back.tables == found.tables and back.numbers == found.numbers
     assert back.note == "a note" and set(NAMES) <= set(back.tables)

@@ -48,9 +48,13 @@ def settings_of(seed=0, n=N):
 
 def cut(part, places):
     return replace(
-        part, index=tuple(part.index[i] for i in places), labels=part.labels[places],
-        scores=part.scores[places], h=part.h[places], m=[part.m[i] for i in places],
-    )  # fmt: skip
+        part,
+        index=tuple(part.index[i] for i in places),
+        labels=part.labels[places],
+        scores=part.scores[places],
+        h=part.h[places],
+        m=[part.m[i] for i in places],
+    )
 
 
 def captures(parts, c=None, groups=None):
@@ -153,15 +157,19 @@ def test_dose_nought_reads_what_a_matched_random_update_reads():
     tally = tallied(whole, (0.0,), np.random.default_rng(11))
     other = metrics.matched_sim_aou(icl.h, zsl.h, ft.h, np.random.default_rng(12))
     gap = metrics.mean_difference(
-        tally.similarity("sim_aou", 0).per_example(), other.per_example(),
-        np.random.default_rng(13), level=0.999,
-    )  # fmt: skip
+        tally.similarity("sim_aou", 0).per_example(),
+        other.per_example(),
+        np.random.default_rng(13),
+        level=0.999,
+    )
     assert gap.low <= 0 <= gap.high, "probability of a false alarm 0.1 %"
     half = tallied(whole, (0.3,), np.random.default_rng(11))
     gap = metrics.mean_difference(
-        half.similarity("sim_aou", 0).per_example(), other.per_example(),
-        np.random.default_rng(13), level=0.999,
-    )  # fmt: skip
+        half.similarity("sim_aou", 0).per_example(),
+        other.per_example(),
+        np.random.default_rng(13),
+        level=0.999,
+    )
     assert gap.low > 0
 
 
@@ -185,9 +193,16 @@ def test_answers_copy_the_context_as_often_as_the_dose_says():
         share = ft[stratum].mean()
         drawn = stats.binomtest(int(none[stratum].sum()), int(stratum.sum()), share)
         assert drawn.pvalue > 1e-4
-        table = [[int((none & stratum & (icl == i) & (none == a)).sum()
-                      + (~none & stratum & (icl == i) & (none == a)).sum())
-                  for i in (True, False)] for a in (True, False)]  # fmt: skip
+        table = [
+            [
+                int(
+                    (none & stratum & (icl == i) & (none == a)).sum()
+                    + (~none & stratum & (icl == i) & (none == a)).sum()
+                )
+                for i in (True, False)
+            ]
+            for a in (True, False)
+        ]
         assert stats.fisher_exact(table).pvalue > 1e-4, "independent of the context"
         expected = 0.5 * (1 + (share * icl + (1 - share) * ~icl)[stratum].mean())
         agree = int((half == icl)[stratum].sum())

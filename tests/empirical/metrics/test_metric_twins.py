@@ -319,7 +319,9 @@ ENTRIES = {
         wrong={
             "norm of the in-context update": lambda c: twins.each(
                 lambda a, z, r: twins.matched_sim_aou([[a]], [[z]], [[a]], [[r]]).mean,
-                c.icl, c.zsl, c.drawn(c.ft.shape, "normal"),
+                c.icl,
+                c.zsl,
+                c.drawn(c.ft.shape, "normal"),
             ),
             "norm not matched": lambda c: twins.sim_aou(
                 c.icl, c.zsl, c.zsl + c.drawn(c.ft.shape, "normal")
@@ -445,11 +447,12 @@ ENTRIES = {
             ),
             "over N": lambda c: (
                 twins.top_k_recall(*(slow_masses(c, x) for x in (c.slow_c, c.slow_f)), 5).mean
-                * 5 / len(c.lengths)
+                * 5
+                / len(c.lengths)
             ),
         },
     ),
-}  # fmt: skip
+}
 
 
 def recalls(of, x, y, k):
@@ -470,10 +473,11 @@ def floor_at_mean_rho(c):
     rho = [
         twins.each(
             lambda a, z: (twins.norm(twins.minus(a, z)) / twins.norm(z)) ** 2 if any(z) else None,
-            x, c.zsl,
+            x,
+            c.zsl,
         ).mean
         for x in (c.icl, c.ft)
-    ]  # fmt: skip
+    ]
     s = [(1 + r) ** -0.5 for r in rho]
     return 0.5 * ((1 - s[0]) * (1 - s[1])) ** 0.5
 

@@ -41,8 +41,10 @@ def slow_sim_aou(icl, zsl, ft):
         total = 0.0
         for i in range(icl.shape[0]):
             u, z, f = (slow_unit(h[i, layer]) for h in (icl, zsl, ft))
-            total += slow_cos([a - b for a, b in zip(u, z, strict=True)],
-                              [a - b for a, b in zip(f, z, strict=True)])  # fmt: skip
+            total += slow_cos(
+                [a - b for a, b in zip(u, z, strict=True)],
+                [a - b for a, b in zip(f, z, strict=True)],
+            )
         per_layer.append(total / icl.shape[0])
     return per_layer
 

@@ -135,8 +135,9 @@ def first_seen(window: int | None, t: int) -> int:
 
 def stack(parts: list[Tracked]) -> Tracked:
     """Asking tokens side by side: [B,T,H,h]."""
-    return Tracked(*(torch.cat([getattr(p, x) for p in parts], 2).transpose(1, 2)
-                     for x in ("value", "error")))  # fmt: skip
+    return Tracked(
+        *(torch.cat([getattr(p, x) for p in parts], 2).transpose(1, 2) for x in ("value", "error"))
+    )
 
 
 def twin(variant: Variant, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tracked:
@@ -194,8 +195,12 @@ def blocks(name: str) -> tuple[Block, ...]:
 @cache
 def without_biases(name: str) -> list[Layer]:
     """Captured with the biases of queries, keys and values at zero; they are restored."""
-    biases = {id(b): b for x in blocks(name) for p in (x.query, x.key, x.value)
-              if (b := p.module.bias) is not None}  # fmt: skip
+    biases = {
+        id(b): b
+        for x in blocks(name)
+        for p in (x.query, x.key, x.value)
+        if (b := p.module.bias) is not None
+    }
     before = {i: b.detach().clone() for i, b in biases.items()}
     try:
         with torch.no_grad():
@@ -220,7 +225,10 @@ def test_an_adapter_says_what_was_written_down_by_hand(name: str) -> None:
     variant = VARIANTS[name]
     for i, block in enumerate(blocks(name)):
         assert (block.heads, block.groups, block.width) == (
-            variant.heads, variant.groups, variant.width)  # fmt: skip
+            variant.heads,
+            variant.groups,
+            variant.width,
+        )
         assert (block.window, block.softcap) == (variant.windows[i], variant.cap)
         assert (block.rotary, block.normed) == (variant.rotary, variant.norm is not None)
         assert block.linear_keys == (not variant.rotary and variant.norm is None)
@@ -365,10 +373,15 @@ def test_zero_shot_and_context_mix_to_the_attention_behind_a_shared_context(name
     prefix = prefix_of(model, IDS[0, :CONTEXT])
     for i, x in enumerate(watched(model, IDS[:, CONTEXT:], CONTEXT, prefix)):
         k, v = (
-            torch.cat([per_head(shared[None].expand(len(IDS), -1, -1, -1), variant.heads),
-                       per_head(own, variant.heads)], 2)
+            torch.cat(
+                [
+                    per_head(shared[None].expand(len(IDS), -1, -1, -1), variant.heads),
+                    per_head(own, variant.heads),
+                ],
+                2,
+            )
             for shared, own in ((prefix.keys[i], x.k), (prefix.values[i], x.v))
-        )  # fmt: skip
+        )
         mixed, added = splits(variant, i, x.q, k, v)
         assert check(mixed.elsewhere(x.heads), mixed).nontrivial
         assert bool((excess(added, mixed) > 1).all())

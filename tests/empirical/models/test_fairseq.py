@@ -219,8 +219,10 @@ def test_bare_tensors_need_the_heads_and_settings_need_none(
 def ready_again(tmp_path: Path) -> dict[str, Path]:
     """As `ready`, from files that lie there, with another out."""
     return {
-        "dictionary": tmp_path / "dict.txt", "bpe": tmp_path / "bpe", "out": tmp_path / "again",
-    }  # fmt: skip
+        "dictionary": tmp_path / "dict.txt",
+        "bpe": tmp_path / "bpe",
+        "out": tmp_path / "again",
+    }
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -47,8 +47,11 @@ def size() -> int:
 def weights() -> dict[str, Tensor]:
     """float16 tensors by the names of transformers, the output stored beside the embedding."""
     state = {k.replace("decoder.", "model.", 1): v for k, v in fs.tensors().items()}
-    for name in ("model.version", "model.output_projection.weight",
-                 "model.embed_positions._float_tensor"):  # fmt: skip
+    for name in (
+        "model.version",
+        "model.output_projection.weight",
+        "model.embed_positions._float_tensor",
+    ):
         del state[name]
     state["model.embed_tokens.weight"] = state["model.embed_tokens.weight"][: size() + 4].clone()
     return state | {"lm_head.weight": state["model.embed_tokens.weight"].clone()}
@@ -94,9 +97,12 @@ def write_tokenizer(folder: Path, as_json: bool) -> None:
 
 
 def published(
-    folder: Path, layout: str = "safetensors", as_json: bool = True,
-    state: dict[str, Tensor] | None = None, **changed: object,
-) -> Path:  # fmt: skip
+    folder: Path,
+    layout: str = "safetensors",
+    as_json: bool = True,
+    state: dict[str, Tensor] | None = None,
+    **changed: object,
+) -> Path:
     """A folder like those on the hub."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(configuration(size()) | changed))

@@ -65,8 +65,9 @@ def initial_std(name: str, key: str) -> float:
 
 def standardised(model: LoadedModel, std: dict[str, float]) -> np.ndarray:
     """All entries of the matrices, over their standard deviations; rows of zeros are padding."""
-    rows = [p[p.abs().amax(1) > 0].flatten() / std[k] for k, p in weights(model).items()
-            if p.dim() > 1]  # fmt: skip
+    rows = [
+        p[p.abs().amax(1) > 0].flatten() / std[k] for k, p in weights(model).items() if p.dim() > 1
+    ]
     return np.asarray(torch.cat([x.detach() for x in rows]))
 
 
@@ -118,8 +119,12 @@ def test_near_misses_that_forget_norms_or_embeddings_are_seen() -> None:
     assert not any(norm_named(k) for k in kept)
     whole = weights(drawn_over("qwen3"))
     forgotten = {k for k, p in whole.items() if not torch.equal(p, weights(before)[k])}
-    assert {"model.layers.0.self_attn.k_norm.weight", "model.norm.weight",
-            "model.embed_tokens.weight", "lm_head.weight"} <= forgotten - kept  # fmt: skip
+    assert {
+        "model.layers.0.self_attn.k_norm.weight",
+        "model.norm.weight",
+        "model.embed_tokens.weight",
+        "lm_head.weight",
+    } <= forgotten - kept
 
 
 @every_variant
@@ -154,31 +159,39 @@ def test_at_the_trained_scale_every_matrix_keeps_its_deviation(name: str, build:
     before = trained(name)
     made = build(before, seeded(), scale="trained")  # type: ignore[operator]
     initial = build(before, seeded())  # type: ignore[operator]
-    drawn = [k for k, p in weights(made).items()
-             if p.dim() > 1 and not torch.equal(p, weights(before)[k])]  # fmt: skip
+    drawn = [
+        k
+        for k, p in weights(made).items()
+        if p.dim() > 1 and not torch.equal(p, weights(before)[k])
+    ]
     x, y = (
-        np.concatenate([(weights(m)[k] / weights(before)[k].std()).detach().flatten()
-                        for k in drawn]) for m in (made, initial)
-    )  # fmt: skip
+        np.concatenate(
+            [(weights(m)[k] / weights(before)[k].std()).detach().flatten() for k in drawn]
+        )
+        for m in (made, initial)
+    )
     assert stats.kstest(x, "norm").pvalue > LEVEL and len(x) > 10_000
     assert stats.kstest(y, "norm").pvalue < LEVEL  # near miss: the initial scale
-    assert all(torch.equal(p, weights(initial)[k]) for k, p in weights(made).items()
-               if k not in drawn)  # fmt: skip
+    assert all(
+        torch.equal(p, weights(initial)[k]) for k, p in weights(made).items() if k not in drawn
+    )
 
 
 def test_a_model_read_from_files_is_drawn_over_too(model: Path) -> None:
     """What transformers read from a file it marks as done, and passes over if asked again."""
     read = load(str(model))
     made = fully_random(read, seeded())
-    assert not any(torch.equal(p, weights(read)[k]) for k, p in weights(made).items()
-                   if p.dim() > 1)  # fmt: skip
+    assert not any(
+        torch.equal(p, weights(read)[k]) for k, p in weights(made).items() if p.dim() > 1
+    )
 
 
 def test_a_weight_that_no_rule_knows_and_a_wrong_scale_are_refused() -> None:
     with pytest.raises(UserError, match="expected scale 'initial' or 'trained', got 'half'"):
         fully_random(trained("gpt2"), seeded(), scale="half")  # type: ignore[arg-type]
-    strange = wrap(architectures.randomised(architectures.tiny("gpt2", f32).config), tokenizer(),
-                   "strange")  # fmt: skip
+    strange = wrap(
+        architectures.randomised(architectures.tiny("gpt2", f32).config), tokenizer(), "strange"
+    )
     layer = strange.model.transformer.h[0]
     layer.register_parameter("gate", torch.nn.Parameter(torch.ones(3)))
     with pytest.raises(UserError, match=r"got none for transformer\.h\.0\.gate; its class has no"):

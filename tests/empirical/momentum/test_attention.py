@@ -224,9 +224,10 @@ HOLE[5:, 3] = False
 
 
 @pytest.mark.parametrize(
-    "seen", [WINDOW, HOLE, torch.ones(9, 9).bool(), torch.zeros(9, 9).bool()],
+    "seen",
+    [WINDOW, HOLE, torch.ones(9, 9).bool(), torch.zeros(9, 9).bool()],
     ids=["window", "gap", "looks ahead", "nothing"],
-)  # fmt: skip
+)
 def test_other_masks_are_refused(seen):
     with pytest.raises(UserError, match="expected attention to all earlier tokens"):
         places_of(seen.expand(2, 1, -1, -1).clone(), 9, 9)

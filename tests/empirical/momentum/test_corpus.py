@@ -123,9 +123,7 @@ def test_a_listing_says_what_is_held_out_and_other_splits_are_not_read(tmp_path:
     listed = {f"book{i}.txt": {"split": split} for i, split in enumerate(splits)}
     (folder / "meta.json").write_text(json.dumps({"files": listed}))
     found = read_books(str(folder))
-    assert found == Books(
-        name="books", training=(book(1), book(3)), validation=(book(0),)
-    )  # fmt: skip
+    assert found == Books(name="books", training=(book(1), book(3)), validation=(book(0),))
 
 
 def test_a_data_set_with_both_splits_is_read_from_a_folder_as_from_the_hub(

@@ -44,10 +44,15 @@ def model(name: str, layer: Layer, dtype: torch.dtype = torch.float64):
     if name == "xglm":
         return adapt(loaded.model, layer)
     config = GPTNeoXConfig(
-        vocab_size=loaded.model.config.vocab_size, hidden_size=16, intermediate_size=32,
-        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=512,
-        hidden_dropout=0.1, attention_dropout=0.1,
-    )  # fmt: skip
+        vocab_size=loaded.model.config.vocab_size,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        hidden_dropout=0.1,
+        attention_dropout=0.1,
+    )
     made = GPTNeoXForCausalLM(config).to(dtype)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -205,8 +210,9 @@ def twin_score(made, task, source, seed, limit, length):
         return tuple(tokens(" " + x) for x in row.choices or task.labels)
 
     def asked(row):
-        return Query(prompt=tokens(task.template.format(**row.fields)), label=row.label,
-                     choices=offered(row))  # fmt: skip
+        return Query(
+            prompt=tokens(task.template.format(**row.fields)), label=row.label, choices=offered(row)
+        )
 
     longest = 1 + max(len(asked(r).prompt) + max(map(len, offered(r))) for r in rows)
     lead, k = [ENCODER.bos], 0
@@ -219,10 +225,14 @@ def twin_score(made, task, source, seed, limit, length):
     with reading(made):
         zero, found = (twin(made, qs, (), x) for x in ((ENCODER.bos,), lead))
     return Scores(
-        task=task.name, k=k, classes=zero.shape[1], gold=tuple(r.label for r in rows),
-        zero_shot=tuple(map(int, zero.argmax(1))), in_context=tuple(map(int, found.argmax(1))),
+        task=task.name,
+        k=k,
+        classes=zero.shape[1],
+        gold=tuple(r.label for r in rows),
+        zero_shot=tuple(map(int, zero.argmax(1))),
+        in_context=tuple(map(int, found.argmax(1))),
         rows_sha256=rows_sha256(rows, shown[:k]),
-    )  # fmt: skip
+    )
 
 
 class OwnAnswers:
@@ -235,10 +245,13 @@ class OwnAnswers:
         words = ("Negative", "Sports", "neutral review", "subjective", "Business")
         first = 0 if split == "train" else 3
         return [
-            Row(fields={"ask": f"Review: the {words[i % 5]} of {words[(i + 2) % 5]}"}, label=i % 2,
-                choices=tuple(words[(i + j) % 5] for j in range(2 + i % 2)))
+            Row(
+                fields={"ask": f"Review: the {words[i % 5]} of {words[(i + 2) % 5]}"},
+                label=i % 2,
+                choices=tuple(words[(i + j) % 5] for j in range(2 + i % 2)),
+            )
             for i in range(first, first + 10)
-        ]  # fmt: skip
+        ]
 
     def published_draw(self, task, seed):
         """None."""

@@ -50,10 +50,19 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def request(books: Path, out: Path, **other: Any) -> Request:
     """Momentum attention and plain attention with one seed, unless other things are named."""
     asked: dict[str, Any] = {
-        "scale": "nano", "kinds": ("momentum",), "etas": (0.5,), "learned": False, "seeds": (1,),
-        "text": str(books), "data": None, "limit": LIMIT, "device": "cpu", "threads": 1,
-        "keep": False, "out": out,
-    }  # fmt: skip
+        "scale": "nano",
+        "kinds": ("momentum",),
+        "etas": (0.5,),
+        "learned": False,
+        "seeds": (1,),
+        "text": str(books),
+        "data": None,
+        "limit": LIMIT,
+        "device": "cpu",
+        "threads": 1,
+        "keep": False,
+        "out": out,
+    }
     return Request(**{**asked, **other})
 
 
@@ -228,8 +237,10 @@ def test_a_killed_process_goes_on_in_another_to_the_same_bytes(
     root = str(ROOT)
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(books), str(tmp_path), root],
-        capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=root,
-    )  # fmt: skip
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=root,
+    )
     assert done.returncode == -9, done.stderr.decode()
     assert [p.name for p in tmp_path.glob("models/*/checkpoints/*")] == ["checkpoint-4"]
     jobs, watcher = jobs_of(request(books, tmp_path, kinds=("plain",))), Watcher()
@@ -274,8 +285,9 @@ def test_what_goes_through_a_pool_of_processes_is_the_same(
     watcher = Watcher()
     found = all_of(jobs_of(request(books, tmp_path)), workers=2, reporter=watcher)
     assert sorted(p.name for p in found) == [
-        "momentum-nano-momentum-eta0.5-s1.json", "momentum-nano-plain-s1.json",
-    ]  # fmt: skip
+        "momentum-nano-momentum-eta0.5-s1.json",
+        "momentum-nano-plain-s1.json",
+    ]
     assert (watcher.totals, watcher.done, Inline.sizes) == ([2], 2, [2])
     for path in found:
         one, whole = files.read(path), files.read(finished / path.name)

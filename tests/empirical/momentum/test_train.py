@@ -68,8 +68,13 @@ def run_whole(layer: Layer, text: Windows, folder: Path) -> Done:
     """Train the tiny scale with seed 1."""
     model, curves = train(TINY, layer, 1, text, folder)
     watched = float(np.mean(losses(model, text.choosing[:32])))
-    return Done(sha256=whole_sha256(model), rates=rates(model), curves=curves,
-                watched=watched, folder=folder)  # fmt: skip
+    return Done(
+        sha256=whole_sha256(model),
+        rates=rates(model),
+        curves=curves,
+        watched=watched,
+        folder=folder,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +112,13 @@ def slow_training(
     model = adapt(initial(at, seed), layer).train()
     wanted = order(len(text.training), at, seed)[: at.rows * at.steps]
     adam = torch.optim.AdamW(
-        model.parameters(), lr=at.rate, betas=at.betas, eps=at.epsilon, weight_decay=0.0,
+        model.parameters(),
+        lr=at.rate,
+        betas=at.betas,
+        eps=at.epsilon,
+        weight_decay=0.0,
         fused=True,  # the same formula; its order of roundings is the Trainer's default
-    )  # fmt: skip
+    )
     for step in range(at.steps):
         places = wanted[at.rows * step : at.rows * (step + 1)]
         ids = torch.from_numpy(text.training[places[::-1].copy() if reverse else places])
@@ -136,9 +145,15 @@ def test_the_trainer_takes_the_steps_of_a_loop_written_by_hand(
     model, curves = train(CLIPPED, layer, 3, text, tmp_path, rows=CLIPPED.rows // parts)
     slow = slow_training(CLIPPED, layer, 3, text, parts=parts)
     assert same(model.state_dict(), slow)
-    assert [step for step, _ in curves.training] == [step for step, _ in curves.held_out] == [
-        2, 4, 6,
-    ]  # fmt: skip
+    assert (
+        [step for step, _ in curves.training]
+        == [step for step, _ in curves.held_out]
+        == [
+            2,
+            4,
+            6,
+        ]
+    )
 
 
 def test_a_loop_with_another_order_clip_warm_up_or_layer_ends_elsewhere(
@@ -446,9 +461,14 @@ def test_another_gpu_than_the_first_is_refused_since_the_trainer_takes_the_first
 
 def one_of_two(rank: int, port: int, text: Windows, out: Path) -> None:
     """A process as the launcher starts it, and the hash of the weights that it ends with."""
-    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}",
-                   "OMP_NUM_THREADS": "1"}  # fmt: skip
+    os.environ |= {
+        "RANK": f"{rank}",
+        "LOCAL_RANK": f"{rank}",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": f"{port}",
+        "OMP_NUM_THREADS": "1",
+    }
     model, _ = train(TINY, MOMENTUM, 1, text, out, rows=TINY.rows // 2)
     (out / f"hash{rank}").write_text(whole_sha256(model))
 
@@ -483,8 +503,16 @@ def test_the_launchers_command_trains_and_says_how_far_it_is(
     monkeypatch.setitem(SCALES, "nano", TINY)
     monkeypatch.setenv("RANK", "0")
     books = save_books(tmp_path / "books")
-    given = ["--scale", "nano", "--text", str(books), "--out", str(tmp_path / "o"),
-             "--device", "cpu"]  # fmt: skip
+    given = [
+        "--scale",
+        "nano",
+        "--text",
+        str(books),
+        "--out",
+        str(tmp_path / "o"),
+        "--device",
+        "cpu",
+    ]
     main(given)
     said = capfd.readouterr()
     assert said.out.startswith("  plain, seed 1: 6 in ") and said.err == ""
@@ -515,8 +543,19 @@ def test_the_launchers_command_refuses_bad_input_in_one_line(
     monkeypatch.setitem(SCALES, "nano", TINY)
     books = save_books(tmp_path / "books")
     with pytest.raises(SystemExit) as stopped:
-        main(["--scale", "nano", "--text", str(books), "--out", str(tmp_path / "o"),
-              "--device", "cpu", *given])  # fmt: skip
+        main(
+            [
+                "--scale",
+                "nano",
+                "--text",
+                str(books),
+                "--out",
+                str(tmp_path / "o"),
+                "--device",
+                "cpu",
+                *given,
+            ]
+        )
     error = capsys.readouterr().err
     assert stopped.value.code == 2
     assert error.startswith(f"error: {what}") and error.count("\n") == 1, error
@@ -538,9 +577,7 @@ def test_the_first_steps_of_the_paper_on_a_tiny_slice(text: Windows, tmp_path: P
     the largest m/sqrt(v) of two gradients, by Cauchy and Schwarz sqrt(sum a_i^2/b_i).
     """
     paper = SCALES["paper"]
-    slice_ = replace(
-        paper, layers=2, width=16, ffn=16, heads=2, vocabulary=300, length=16, rows=4
-    )  # fmt: skip
+    slice_ = replace(paper, layers=2, width=16, ffn=16, heads=2, vocabulary=300, length=16, rows=4)
     first, seen = initial(slice_, 1), []
 
     def keep(done: int) -> None:

@@ -150,8 +150,14 @@ def test_generated_tokens_are_those_without_a_cache(name, beams):
     net, ids = model(name, BESIDE), tokens()
     mask = torch.ones_like(ids)
     mask[0, :3] = 0
-    how = dict(attention_mask=mask, max_new_tokens=6, num_beams=beams, do_sample=False,
-               eos_token_id=None, pad_token_id=0)  # fmt: skip
+    how = dict(
+        attention_mask=mask,
+        max_new_tokens=6,
+        num_beams=beams,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
     assert torch.equal(net.generate(ids, **how), net.generate(ids, **how, use_cache=False))
 
 

@@ -21,9 +21,15 @@ from tests.support.momentum import sweep, write_sweep
 from tests.support.report import full_folder
 
 FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 MISSING = "expected {0} on the PATH, got none; install Debian's packages chromium, chromium-driver"
 WIDE, PHONE = 1280, 390
 

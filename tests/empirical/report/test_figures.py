@@ -229,8 +229,15 @@ def test_a_layer_without_a_value_leaves_a_gap_and_no_zero() -> None:
 def full_series(per_layer):  # type: ignore[no-untyped-def] # a short stand-in of a Series
     from empirical.results.control_results import Series
 
-    return Series(values=np.zeros(1, dtype=np.float32), per_layer=per_layer, low=per_layer,
-                  high=per_layer, mean=0.5, excluded=0, total=2)  # fmt: skip
+    return Series(
+        values=np.zeros(1, dtype=np.float32),
+        per_layer=per_layer,
+        low=per_layer,
+        high=per_layer,
+        mean=0.5,
+        excluded=0,
+        total=2,
+    )
 
 
 def test_lambda_is_that_of_the_checks(results: Results) -> None:
@@ -320,10 +327,15 @@ def test_a_measured_value_stands_where_its_curve_reads_the_same(results: Results
 
 def test_a_value_below_its_curve_stands_at_dose_zero(results: Results) -> None:
     seeds = [
-        replace(e, findings={**e.findings, "dose": ConditionResult(tables={"dose": [0.0, 1.0],
-                                                                   "sim_aou": [0.9, 1.0]})})
+        replace(
+            e,
+            findings={
+                **e.findings,
+                "dose": ConditionResult(tables={"dose": [0.0, 1.0], "sim_aou": [0.9, 1.0]}),
+            },
+        )
         for e in results.evidence_of("embedded", "sst2")
-    ]  # fmt: skip
+    ]
     line = dose.line(seeds, "sim_aou")
     assert line is not None and line.at == 0.0 and line.measured < 0.9
 

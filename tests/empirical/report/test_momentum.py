@@ -135,9 +135,11 @@ def test_differences_of_perplexity_are_paired_and_in_percent(layer: Layer) -> No
 def test_published_perplexities_stand_under_the_same_part_of_the_length() -> None:
     grid = momentum_language.perplexity(AT)
     assert [c.heading for c in grid.columns[1:]] == [
-        "training books, 64 tokens", "held-out books, 16 tokens", "held-out books, 32 tokens",
+        "training books, 64 tokens",
+        "held-out books, 16 tokens",
+        "held-out books, 32 tokens",
         "held-out books, 64 tokens",
-    ]  # fmt: skip
+    ]
     places = ("training-1024", "validation-256", "validation-512", "validation-1024")
     for kind, title in (("plain", "plain attention"), ("momentum", "momentum attention")):
         found = row(grid, f"published (350M, other text): {title}")
@@ -150,8 +152,9 @@ def test_published_perplexities_stand_under_the_same_part_of_the_length() -> Non
 
 
 def test_a_length_that_the_paper_did_not_read_has_no_published_number() -> None:
-    cut = tuple(replace(r, losses={**r.losses, "validation-40": r.losses["validation-32"]})
-                for r in RUNS)  # fmt: skip
+    cut = tuple(
+        replace(r, losses={**r.losses, "validation-40": r.losses["validation-32"]}) for r in RUNS
+    )
     grid = momentum_language.perplexity(compare(cut).scales[0])
     assert column(grid, "held-out books, 40 tokens")[grid.rows[-1][0]] == "–"
     assert column(grid, "held-out books, 32 tokens")[grid.rows[-1][0]] == "16.73"
@@ -229,8 +232,10 @@ def test_the_eta_marked_as_chosen_has_the_lowest_choosing_loss() -> None:
 def test_momentum_is_set_against_every_control() -> None:
     grid = momentum_etas.against(AT)
     assert [c.heading for c in grid.columns[2:]] == [
-        "plain attention*", "averaged values*", "recency bias*"
-    ]  # fmt: skip
+        "plain attention*",
+        "averaged values*",
+        "recency bias*",
+    ]
     first = next(r for r in grid.rows if r[1] == "held-out books, 64 tokens")
     gap = momentum_language.differences(AT)
     theirs = float(row(gap, names.layer(M9))[-1].split(" [")[0])
@@ -271,8 +276,11 @@ def test_kinds_without_a_chosen_eta_say_why() -> None:
 def test_learned_etas_stand_by_seed_layer_and_head() -> None:
     grid = momentum_runs.rates(AT)
     assert [c.heading for c in grid.columns[-2:]] == ["head 1", "head 2"]
-    expected = [(str(s), str(i), *etas) for s in (1, 2, 3)
-                for i, etas in ((1, ("0.250", "0.500")), (2, ("0.750", "0.125")))]  # fmt: skip
+    expected = [
+        (str(s), str(i), *etas)
+        for s in (1, 2, 3)
+        for i, etas in ((1, ("0.250", "0.500")), (2, ("0.750", "0.125")))
+    ]
     assert [r[2:] for r in grid.rows] == expected
     none = compare(tuple(r for r in RUNS if not r.layer.learned)).scales[0]
     assert momentum_runs.rates(none).rows == ()
@@ -281,8 +289,13 @@ def test_learned_etas_stand_by_seed_layer_and_head() -> None:
 def test_what_is_equal_what_ran_and_how_to_run_it_again(folder: Path, text: str) -> None:
     grid = momentum_runs.equal(AT)
     first = RUNS[0].equal
-    assert row(grid, "1") == ("12,345", "30", "61,440", first.order_sha256[:16],
-                              first.initial_sha256[:16])  # fmt: skip
+    assert row(grid, "1") == (
+        "12,345",
+        "30",
+        "61,440",
+        first.order_sha256[:16],
+        first.initial_sha256[:16],
+    )
     assert momentum_runs.settings(AT).rows == (("peak_rate", "0.001"), ("width", "16"))
     ran = momentum_runs.ran(read_results(folder), "nano")
     assert len(ran.rows) == len(RUNS)
@@ -450,8 +463,12 @@ def test_tables_are_written_in_three_formats(folder: Path, tmp_path: Path) -> No
     rows = list(found)
     for grid in momentum.every_grid(read_results(folder), compare(RUNS)):
         assert f"\n## {grid.caption}\n" in markdown
-    (gap,) = [r for r in rows if (r["kind"], r["eta"], r["learned"], r["on"], r["measure"])
-              == ("momentum", "0.9", "False", "validation-64", "difference")]  # fmt: skip
+    (gap,) = [
+        r
+        for r in rows
+        if (r["kind"], r["eta"], r["learned"], r["on"], r["measure"])
+        == ("momentum", "0.9", "False", "validation-64", "difference")
+    ]
     (cell,) = [x for x in AT.on_text("validation-64") if x.layer == M9]
     for name, value in (("value", cell.difference.value), ("p", cell.difference.p)):
         assert float(gap[name]) == pytest.approx(value, rel=5e-6, abs=5e-13)
@@ -460,8 +477,11 @@ def test_tables_are_written_in_three_formats(folder: Path, tmp_path: Path) -> No
     shutil.copy(folder / "momentum.tex", tmp_path / "x.tex")
     run = subprocess.run(
         ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "x.tex"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout[-2000:]
     assert "?" not in (folder / "momentum.tex").read_text(encoding="utf-8")
 
@@ -478,8 +498,13 @@ def test_another_process_writes_the_same_bytes_without_a_model_library(
         f"import sys, pathlib, empirical.report as r; r.write_report(pathlib.Path({str(again)!r}));"
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
-                         env={**os.environ, **OTHER_HASHES})  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **OTHER_HASHES},
+    )
     assert run.stdout.strip() == "[]"
     first, second = (sorted(p for p in x.rglob("*") if p.is_file()) for x in (folder, again))
     assert len(first) > len(RUNS) + 10
@@ -537,8 +562,9 @@ def test_several_scales_have_tables_and_cards_of_their_own() -> None:
 def test_runs_stand_by_kind_eta_and_seed() -> None:
     mixed = of(tuple(reversed(RUNS)))
     found = momentum_runs.of_scale(mixed, "nano")
-    keys = [(list(KINDS).index(r.layer.kind), r.layer.learned, r.layer.eta or 0, r.seed)
-            for r in found]  # fmt: skip
+    keys = [
+        (list(KINDS).index(r.layer.kind), r.layer.learned, r.layer.eta or 0, r.seed) for r in found
+    ]
     assert all(a < b for a, b in pairwise(keys)) and len(found) == len(RUNS)
     assert trained(scale="other").scale == "other" and momentum_runs.of_scale(mixed, "other") == ()
 

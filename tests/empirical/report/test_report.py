@@ -364,8 +364,11 @@ def test_latex_of_controls_and_verdicts_compiles(folder: Path, tmp_path: Path, n
     assert shutil.which("pdflatex"), "expected pdflatex on the PATH; install texlive-latex-base"
     subprocess.run(
         ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "x.tex"],
-        cwd=tmp_path, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     assert (tmp_path / "x.pdf").stat().st_size > 10_000
     assert r"\toprule" in (tmp_path / "x.tex").read_text()
 
@@ -404,9 +407,10 @@ def test_several_models_stand_apart(tmp_path: Path) -> None:
         return replace(x, provenance=replace(x.provenance, model="other"))
 
     both = replace(
-        results, records=(*results.records, *map(renamed, results.records)),
+        results,
+        records=(*results.records, *map(renamed, results.records)),
         evidence=(*results.evidence, *map(renamed, results.evidence)),
-    )  # fmt: skip
+    )
     analysis = analyse(both)
     first = verdict_section.section(both, analysis.verdicts)
     assert [b.heading for b in first.blocks if b.kind == "cards"] == ["embedded", "other"]
@@ -422,9 +426,14 @@ def test_several_models_stand_apart(tmp_path: Path) -> None:
 def test_commands_that_differ_in_the_task_alone_become_one() -> None:
     common = ("dualform", "reproduce", "--task")
     found = merged(
-        [(*common, "cb", "--seed", "1"), (*common, "sst2", "--seed", "1"), (*common, "cb"),
-         (*common, "sst2", "--seed", "1"), ("dualform", "a b")]
-    )  # fmt: skip
+        [
+            (*common, "cb", "--seed", "1"),
+            (*common, "sst2", "--seed", "1"),
+            (*common, "cb"),
+            (*common, "sst2", "--seed", "1"),
+            ("dualform", "a b"),
+        ]
+    )
     assert found == (
         "dualform reproduce --task sst2 --task cb --seed 1",
         "dualform reproduce --task cb",

@@ -27,11 +27,14 @@ from tests.support.records import record
 @pytest.fixture(scope="module")
 def records():
     odd = record("cb", seed=2)
-    odd = dataclasses.replace(odd, metrics={
-        **odd.metrics,
-        "rec2ftp": Measurement(value=Undefined("finetuning corrects no zero-shot error")),
-        "sim_aou": dataclasses.replace(odd.metrics["sim_aou"], excluded=7),
-    })  # fmt: skip
+    odd = dataclasses.replace(
+        odd,
+        metrics={
+            **odd.metrics,
+            "rec2ftp": Measurement(value=Undefined("finetuning corrects no zero-shot error")),
+            "sim_aou": dataclasses.replace(odd.metrics["sim_aou"], excluded=7),
+        },
+    )
     return (odd, record("grammar & 100%_$#{~^", seed=3), record("sst2"))
 
 
@@ -44,8 +47,13 @@ def test_rows_come_in_the_order_of_the_paper(records):
 def test_the_tables_hold_ours_beside_the_published(records):
     found = {t.id: t for t in build(records)}
     assert list(found) == [
-        "accuracy", "rec2ftp", "sim_aou", "sim_am", "kendall", "kendall_examples",
-    ]  # fmt: skip
+        "accuracy",
+        "rec2ftp",
+        "sim_aou",
+        "sim_am",
+        "kendall",
+        "kendall_examples",
+    ]
     kendall = dict(zip(found["kendall"].headings, found["kendall"].rows[0], strict=True))
     tau = records[2].metrics["kendall"]
     assert kendall["tokens"] == f"{tau.value:.3f} [{tau.low:.3f}, {tau.high:.3f}]"
@@ -118,9 +126,16 @@ def test_markdown_has_as_many_bars_in_every_row(records):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.123456789, "0.123457"), (-1234567.8, "-1.23457e+06"), (3.4e-17, "0"), (-3.4e-17, "0"),
-     (2.5e-7, "2.5e-07"), (None, ""), (Undefined("why"), "")],
-)  # fmt: skip
+    [
+        (0.123456789, "0.123457"),
+        (-1234567.8, "-1.23457e+06"),
+        (3.4e-17, "0"),
+        (-3.4e-17, "0"),
+        (2.5e-7, "2.5e-07"),
+        (None, ""),
+        (Undefined("why"), ""),
+    ],
+)
 def test_a_number_in_csv_has_six_digits_and_no_rounding_noise(value, text):
     assert csv_number(value) == text
 
@@ -148,8 +163,11 @@ def test_latex_compiles(records, tmp_path):
     tables.write_all(records, tmp_path)
     subprocess.run(
         ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"],
-        cwd=tmp_path, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
 
 
 def test_terminal_tables_print_brackets_as_text(records, tmp_path):
@@ -173,9 +191,13 @@ def test_tables_load_no_torch():
 
 def test_the_rule_behind_seed_and_rate_and_every_departure_are_said_once(records):
     made = dataclasses.replace(
-        records[2].provenance, protocol="sound", k_asked=3, limit=9, position="prompt",
+        records[2].provenance,
+        protocol="sound",
+        k_asked=3,
+        limit=9,
+        position="prompt",
         seed_selection=(),
-    )  # fmt: skip
+    )
     odd = dataclasses.replace(records[2], provenance=made)
     found = {
         t.id: " ".join(t.notes) for t in build([odd, record("cb", seed=2), record("mr", seed=3)])

@@ -22,27 +22,44 @@ RIGHT = Check(value=1.0, right=True, bound=1e-15)
 
 def made(check: Check = RIGHT) -> Calibration:
     band = Check(
-        value=0.25, right=True, low=0.2, high=0.3, draws=199, readings=(0.25, 0.26), inside=2,
+        value=0.25,
+        right=True,
+        low=0.2,
+        high=0.3,
+        draws=199,
+        readings=(0.25, 0.26),
+        inside=2,
         probability=1.0,
-    )  # fmt: skip
+    )
     left = Check(value=Undefined("no change"), right=None, why="no change")
     return Calibration(
         provenance=Source(
-            seed=0, dtype="float64", threads=1, versions={"numpy": "2"}, code_sha256="ab",
-            commit=None, command=("dualform", "calibrate"),
+            seed=0,
+            dtype="float64",
+            threads=1,
+            versions={"numpy": "2"},
+            code_sha256="ab",
+            commit=None,
+            command=("dualform", "calibrate"),
         ),
         cases={
             "one": Case(kind="constructed", title="a model", checks={"sim_aou": check}),
             "two": Case(
-                kind="unrelated", title="another", checks={"sim_aou": band, "kendall": left},
+                kind="unrelated",
+                title="another",
+                checks={"sim_aou": band, "kendall": left},
                 numbers={"rate": 0.5, "none": Undefined("why")},
             ),
         },
         curves={
-            "one": {"dose": [0.0, 1.0], "sim_aou": [0.2, 1.0], "kendall": [Undefined("x"), 1.0],
-                    "null": {"sim_aou": [0.1, 0.2, 0.3], "kendall": Undefined("x")}},
+            "one": {
+                "dose": [0.0, 1.0],
+                "sim_aou": [0.2, 1.0],
+                "kendall": [Undefined("x"), 1.0],
+                "null": {"sim_aou": [0.1, 0.2, 0.3], "kendall": Undefined("x")},
+            },
         },
-    )  # fmt: skip
+    )
 
 
 def test_a_calibration_is_the_same_when_read_back(tmp_path):
@@ -72,12 +89,14 @@ DAMAGE = {
         "expected a number at cases.two.checks.sim_aou.value of",
     ),
     "a short curve": (
-        lambda v: v["curves"]["one"]["sim_aou"].pop(), "expected 2 values at curves.one.sim_aou of",
+        lambda v: v["curves"]["one"]["sim_aou"].pop(),
+        "expected 2 values at curves.one.sim_aou of",
     ),
     "a curve without doses": (
-        lambda v: v["curves"]["one"].pop("dose"), "expected a list at curves.one.dose of",
+        lambda v: v["curves"]["one"].pop("dose"),
+        "expected a list at curves.one.dose of",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DAMAGE)

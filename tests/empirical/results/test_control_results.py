@@ -54,8 +54,11 @@ def same(a: ControlResults, b: ControlResults) -> bool:
     for name, one in a.findings.items():
         two = b.findings[name]
         if (one.numbers, one.tables, one.note, one.absent) != (
-            two.numbers, two.tables, two.note, two.absent,
-        ):  # fmt: skip
+            two.numbers,
+            two.tables,
+            two.note,
+            two.absent,
+        ):
             return False
         for metric, x in one.series.items():
             y = two.series[metric]

@@ -73,8 +73,15 @@ def test_one_other_input_is_enough_to_check_again(tmp_path, name: str) -> None:
     from empirical.identities.check_layers import LayerCheck
     from empirical.results.identity_checks import Checks
 
-    one = LayerCheck(statement="s", layer=0, head=0, worst_ratio=0.5, near_miss_ratio=9.0,
-                     nontrivial=True, finite=True)  # fmt: skip
+    one = LayerCheck(
+        statement="s",
+        layer=0,
+        head=0,
+        worst_ratio=0.5,
+        near_miss_ratio=9.0,
+        nontrivial=True,
+        finite=True,
+    )
     done = Checks(checks=(one,), shares=(), queries=1, refusal=None)
     value = identity_checks.document(done, "mr", checks(), NOT_APPLICABLE)
     identity_checks.write(value, tmp_path)

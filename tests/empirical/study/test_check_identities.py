@@ -104,9 +104,14 @@ def test_one_demonstration_leaves_out_what_it_cannot_test(
 
 def check_of(**change: object) -> LayerCheck:
     made = LayerCheck(
-        statement="s", layer=0, head=0, worst_ratio=0.5, near_miss_ratio=9.0, nontrivial=True,
+        statement="s",
+        layer=0,
+        head=0,
+        worst_ratio=0.5,
+        near_miss_ratio=9.0,
+        nontrivial=True,
         finite=True,
-    )  # fmt: skip
+    )
     return dataclasses.replace(made, **change)  # type: ignore[arg-type] # fields by name
 
 
@@ -153,12 +158,22 @@ def test_a_near_miss_that_is_true_is_shown_with_its_reason_and_no_extreme() -> N
 def test_reasons_are_listed_once_with_their_layers_and_only_where_no_query_was_checked() -> None:
     reasons = [
         NotApplicable(statement=s, layer=i, reason=why)
-        for s, i, why in (("a", 0, "x"), ("b", 0, "x"), ("a", 1, "x"), ("b", 1, "x"),
-                          ("a", 0, "y"), ("s", 0, "z"))
-    ]  # fmt: skip
+        for s, i, why in (
+            ("a", 0, "x"),
+            ("b", 0, "x"),
+            ("a", 1, "x"),
+            ("b", 1, "x"),
+            ("a", 0, "y"),
+            ("s", 0, "z"),
+        )
+    ]
     kept = left_out(reasons, [check_of()])
     assert [(x.statement, x.layer, x.reason) for x in kept] == [
-        ("a", 0, "x"), ("b", 0, "x"), ("a", 1, "x"), ("b", 1, "x")]  # fmt: skip
+        ("a", 0, "x"),
+        ("b", 0, "x"),
+        ("a", 1, "x"),
+        ("b", 1, "x"),
+    ]
     stored = {"not_applicable": plain(identity_checks._without(kept))}
     assert identity_overview.left_out(stored) == [("x", ["a", "b"], [0, 1])]
 

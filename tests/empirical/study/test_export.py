@@ -24,8 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row["text"] += " long" * (i % 4)  # several batches, which are not in the order of the rows
     path.write_text("\n".join(map(json.dumps, rows)))
     out = root / "out"
-    result = dualform(*ARGS, "--model", model, "--data", data, "--out", out, "--k", 12,
-                      "--keep-captures")  # fmt: skip
+    result = dualform(
+        *ARGS, "--model", model, "--data", data, "--out", out, "--k", 12, "--keep-captures"
+    )
     assert result.exit_code == 0, result.stderr
     return out
 

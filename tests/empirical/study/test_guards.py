@@ -127,8 +127,11 @@ def test_captures_that_are_not_whole_are_made_again_on_the_same_command(
     captures = tmp_path / "captures"
 
     def files() -> dict[str, bytes]:
-        return {str(p.relative_to(captures)): p.read_bytes() for p in captures.rglob("*.*")
-                if p.is_file()}  # fmt: skip
+        return {
+            str(p.relative_to(captures)): p.read_bytes()
+            for p in captures.rglob("*.*")
+            if p.is_file()
+        }
 
     want = files()
     ft = next(captures.glob("ft-*"))
@@ -255,10 +258,16 @@ def test_a_window_that_hides_everything_is_refused() -> None:
     from empirical.models.loading import wrap
 
     small = MistralConfig(
-        vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, sliding_window=0, bos_token_id=1,
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        sliding_window=0,
+        bos_token_id=1,
         eos_token_id=2,
-    )  # fmt: skip
+    )
     with pytest.raises(UserError, match="expected a window of at least 1 token"):
         wrap(MistralForCausalLM(small), tokenizer(), "tiny")
 

@@ -164,26 +164,37 @@ def last_token_first(task):
 
 AM, KENDALL = {"before", "after", "delta"}, {"token kendall", "example kendall"}
 NEAR_MISSES = {
-    "layers and heads exchanged": (
-        lambda t: t.changed("all", m=lambda m: m.swapaxes(0, 1)), AM),
+    "layers and heads exchanged": (lambda t: t.changed("all", m=lambda m: m.swapaxes(0, 1)), AM),
     "the label word left out": (lambda t: t.changed("all", m=lambda m: m[..., :-1]), AM),
     "weights in place of scores": (
-        lambda t: t.changed("all", m=lambda m: np.exp(m) / np.exp(m).sum(-1, keepdims=True)), AM),
+        lambda t: t.changed("all", m=lambda m: np.exp(m) / np.exp(m).sum(-1, keepdims=True)),
+        AM,
+    ),
     "states of the layer before": (
-        lambda t: t.changed("all", h=lambda h: np.roll(h, 1, axis=0)), {"sim_aou"}),
+        lambda t: t.changed("all", h=lambda h: np.roll(h, 1, axis=0)),
+        {"sim_aou"},
+    ),
     "residual stream added": (lambda t: t.changed("all", h=lambda h: h + 1.0), {"sim_aou"}),
     "zs and ftzs exchanged": (swapped_files, {"sim_aou", "after", "delta", "rec2ftp"}),
     "label off by one": (
-        lambda t: t.changed("all", predicted=lambda y: y + 1), {"rec2ftp", "accuracy icl"}),
+        lambda t: t.changed("all", predicted=lambda y: y + 1),
+        {"rec2ftp", "accuracy icl"},
+    ),
     "context without its BOS": (
-        lambda t: t.changed("icl", c=lambda c: np.roll(c, -1, axis=1)), KENDALL),
+        lambda t: t.changed("icl", c=lambda c: np.roll(c, -1, axis=1)),
+        KENDALL,
+    ),
     "context of the layer before": (
-        lambda t: t.changed("icl", c=lambda c: np.roll(c, 1, axis=0)), KENDALL),
+        lambda t: t.changed("icl", c=lambda c: np.roll(c, 1, axis=0)),
+        KENDALL,
+    ),
     "training sequence without its BOS": (last_token_first, KENDALL),
     "demonstrations in another order": (shuffled_demonstrations, KENDALL),
     "queries at the layer before": (
-        lambda t: t.changed("ftzs", q=lambda q: np.roll(q, 1, axis=0)), KENDALL),
-}  # fmt: skip
+        lambda t: t.changed("ftzs", q=lambda q: np.roll(q, 1, axis=0)),
+        KENDALL,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", NEAR_MISSES)
@@ -355,19 +366,33 @@ Q = [np.ones((LAYERS, t + 1, WIDTH)) for t in LENGTHS]
 CONTEXT = 1 + sum(LENGTHS) + len(LENGTHS)
 BAD_TRAINING = {
     "without BOS": (
-        [q[:, 1:] for q in Q], CONTEXT, "expected 130 tokens of all training examples .*, got 124"),
+        [q[:, 1:] for q in Q],
+        CONTEXT,
+        "expected 130 tokens of all training examples .*, got 124",
+    ),
     "a demonstration that is not in the context": (
-        [*Q, Q[0]], CONTEXT, "expected 130 tokens .*, got 150 of 7 examples; pass Q' of every"),
+        [*Q, Q[0]],
+        CONTEXT,
+        "expected 130 tokens .*, got 150 of 7 examples; pass Q' of every",
+    ),
     "none": ([], CONTEXT, "expected 130 tokens .*, got 0 of 0 examples;"),
     "too few demonstrations": (
-        [np.ones((LAYERS, 31, WIDTH))] * 4, 1 + 4 * 31,
-        "expected at least 5 training examples and 100 tokens beside their BOS, got 4 and 120;"),
+        [np.ones((LAYERS, 31, WIDTH))] * 4,
+        1 + 4 * 31,
+        "expected at least 5 training examples and 100 tokens beside their BOS, got 4 and 120;",
+    ),
     "too few tokens": (
-        [q[:, :17] for q in Q], 103, "expected at least 5 .*, got 6 and 96; leave ft out"),
+        [q[:, :17] for q in Q],
+        103,
+        "expected at least 5 .*, got 6 and 96; leave ft out",
+    ),
     "exchanged axes": (
-        [q.swapaxes(0, 1) for q in Q], CONTEXT, "expected L = 20 in Q' of .* 2 as .*, got 23;"),
+        [q.swapaxes(0, 1) for q in Q],
+        CONTEXT,
+        "expected L = 20 in Q' of .* 2 as .*, got 23;",
+    ),
     "one token": ([np.ones((LAYERS, WIDTH))], CONTEXT, r"as floats \[L,T,d\], got float64 of"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_TRAINING)

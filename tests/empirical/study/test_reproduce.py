@@ -39,18 +39,23 @@ def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setattr(cli, "run_proofs", lambda *_: None)
         result = run(model, data, out)
     assert result.exit_code == 0 and result.stderr == "", result.stderr
-    for stage in (": identities on 2 layers x 2 heads: 10 in", ": zero-shot: 14 in",
-                  " (seed 1): in-context, 4 demonstrations: 14 in",
-                  " (seed 1): select rate 0.01: 14 in",
-                  " (seed 1): finetuned at rate", " (seed 1): metrics: 1 in"):  # fmt: skip
+    for stage in (
+        ": identities on 2 layers x 2 heads: 10 in",
+        ": zero-shot: 14 in",
+        " (seed 1): in-context, 4 demonstrations: 14 in",
+        " (seed 1): select rate 0.01: 14 in",
+        " (seed 1): finetuned at rate",
+        " (seed 1): metrics: 1 in",
+    ):
         assert all(f"{task}{stage}" in result.stdout for task in ("mr", "cb")), stage
     return out
 
 
 def test_it_leaves_records_checks_tables_and_timings(whole: Path) -> None:
     kinds = sorted(p.name.split("-")[0] for p in whole.iterdir())
-    assert kinds == sorted(["checks"] * 2 + ["record"] * 2 + ["tables.csv", "tables.md",
-                           "tables.tex", "timing.json"])  # fmt: skip
+    assert kinds == sorted(
+        ["checks"] * 2 + ["record"] * 2 + ["tables.csv", "tables.md", "tables.tex", "timing.json"]
+    )
     found = {r.task: r for r in records.read_all(whole)}
     assert set(found) == {"mr", "cb"}
     made = found["mr"].provenance
@@ -88,8 +93,11 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
     line = error_line(run(model, data, tmp_path), 130)
     assert line == "stopped; the same command goes on where it was"
     assert sorted(p.name.split("-")[0] for p in tmp_path.iterdir()) == [
-        "checks", "checks", "record", "timing.json",
-    ]  # fmt: skip
+        "checks",
+        "checks",
+        "record",
+        "timing.json",
+    ]
     monkeypatch.setattr(cells, "run_prepared", honest)
     result = run(model, data, tmp_path)
     assert result.exit_code == 0 and begun == ["mr", "cb"]
@@ -114,11 +122,14 @@ def folder(whole: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("more", "said"), [
-    (("--limit", 9), "limit 2000, now 9"),
-    (("--rates", "0.1,0.01"), "rates [0.01, 0.1], now [0.1, 0.01]"),
-    (("--k", 3), "k_asked 4, now 3; k 4, now 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--limit", 9), "limit 2000, now 9"),
+        (("--rates", "0.1,0.01"), "rates [0.01, 0.1], now [0.1, 0.01]"),
+        (("--k", 3), "k_asked 4, now 3; k 4, now 3"),
+    ],
+)
 def test_other_settings_are_computed_again_with_a_line_that_says_what_differs(
     whole: Path, folder: Path, model: Path, data: Path, more: tuple[object, ...], said: str
 ) -> None:
@@ -169,8 +180,12 @@ def test_a_damaged_or_incomplete_record_is_computed_again(
         value["provenance"]["versions"]["torch"] = "1.0"
         path.write_text(json.dumps(value))
     out = again(model, data, folder)
-    reason = {"cut": "is damaged (expected a complete JSON", "foreign": "is damaged (expected vers",
-              "metric": "its task or metrics are others", "version": "torch 1.0, now "}  # fmt: skip
+    reason = {
+        "cut": "is damaged (expected a complete JSON",
+        "foreign": "is damaged (expected vers",
+        "metric": "its task or metrics are others",
+        "version": "torch 1.0, now ",
+    }
     assert "mr: computed again, record-" in out and reason[damage] in out
     assert "cb: reused record-" in out and results(folder) == results(whole)
 

@@ -28,8 +28,19 @@ def run(model: Path, data: Path, out: Path, *more: object):
 def test_seeds_share_one_zero_shot_run_and_have_a_record_each(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    said = run(model, data, tmp_path, "--protocol", "sound", "--seed", 1, "--seed", 2,
-               "--rates", "0.01,0.1")  # fmt: skip
+    said = run(
+        model,
+        data,
+        tmp_path,
+        "--protocol",
+        "sound",
+        "--seed",
+        1,
+        "--seed",
+        2,
+        "--rates",
+        "0.01,0.1",
+    )
     assert said.count("mr: zero-shot: 14 in") == 2  # the second reads what the first left
     found = {r.provenance.seed: r for r in records.read_all(tmp_path)}
     assert sorted(found) == [1, 2]
@@ -140,8 +151,9 @@ def test_a_process_that_is_killed_goes_on_and_ends_in_the_same_bytes(
     out = tmp_path / "o"
     process = subprocess.Popen(
         [sys.executable, "-m", "empirical.cli", *args, "--out", str(out)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None and not list(out.rglob("part-*")):
         time.sleep(0.001)
     process.kill()

@@ -70,8 +70,9 @@ def test_most_class_words_are_of_the_own_class_and_settings_say_nothing() -> Non
     for name, lexicon in LEXICON.items():
         own = other = out = 0
         for row in generate_rows(name, 400, rng, label=0):
-            words = str(row["hypothesis" if name == "cb" else
-                            "sentence" if name == "sst2" else "text"]).split()  # fmt: skip
+            words = str(
+                row["hypothesis" if name == "cb" else "sentence" if name == "sst2" else "text"]
+            ).split()
             own += sum(w in lexicon[0] for w in words)
             other += sum(w in words_of for words_of in lexicon[1:] for w in words)
             outdoors = bool(set(words) & set(OUTDOORS))
@@ -86,9 +87,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     one = Shape(words=1, class_words=1, synonyms=1, purity=1.0)
     stages = (
         Stage(shape=one, trims=(0,), classes=2, tokens=300, steps=3),
-        Stage(shape=Shape(), trims=(FULL,), classes=5, inputs=(2, 3), tokens=300, steps=4,
-              prose=True),
-    )  # fmt: skip
+        Stage(
+            shape=Shape(), trims=(FULL,), classes=5, inputs=(2, 3), tokens=300, steps=4, prose=True
+        ),
+    )
     monkeypatch.setattr(train_embedded, "STAGES", stages)
     monkeypatch.setattr(train_embedded, "EVERY", 2)
     return Recipe(seed=3, rate=3e-3, prose_weight=0.1)

@@ -84,8 +84,11 @@ def test_nothing_of_the_held_out_task_or_of_the_study_is_read(data: Path) -> Non
     for name in read:
         train_rows = source.rows(TASKS[name], "train")
         apart = kept_apart(source, TASKS[name], train_rows)
-        shown = {i for s in SEEDS for i in np.random.default_rng(s).permutation(len(train_rows))[
-            : TASKS[name].k]}  # fmt: skip
+        shown = {
+            i
+            for s in SEEDS
+            for i in np.random.default_rng(s).permutation(len(train_rows))[: TASKS[name].k]
+        }
         assert shown <= apart
         held = [train_rows[i] for i in apart]
         assert not any(r in texts.rows[name] for r in held)
@@ -156,8 +159,10 @@ def looked_up(ids: list[list[int]], seen: list[tuple[torch.Tensor, torch.Tensor]
 
 
 def test_guidance_is_the_missing_log_attention_of_two_layers() -> None:
-    ids = [[BOS, 9, 50, EOS, 8, 51, EOS, 7, 50, EOS, 6, 51, EOS],
-           [BOS, 9, 60, EOS, 8, 60, EOS, 7, 61, EOS, 6, 60, EOS]]  # fmt: skip
+    ids = [
+        [BOS, 9, 50, EOS, 8, 51, EOS, 7, 50, EOS, 6, 51, EOS],
+        [BOS, 9, 60, EOS, 8, 60, EOS, 7, 61, EOS, 6, 60, EOS],
+    ]
     generator = torch.Generator().manual_seed(1)
     seen = [
         (

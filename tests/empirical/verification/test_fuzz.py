@@ -144,8 +144,13 @@ def test_overflow_underflow_and_nothing_are_told_apart_from_error() -> None:
     right = matrix(1.0, 0.0, torch.inf, 2e-40, 1.0, 1.0, error=1e-3)
     seen = judged([(left, right)], 6)
     assert seen.classes() == [
-        "compared", "trivial", "overflowed", "underflowed", "overflowed", "compared",
-    ]  # fmt: skip
+        "compared",
+        "trivial",
+        "overflowed",
+        "underflowed",
+        "overflowed",
+        "compared",
+    ]
     assert seen.refused.tolist() == [False] * 5 + [True]
     unbounded = judged([(matrix(1.0), matrix(1.0, error=torch.inf))], 1)
     assert unbounded.classes() == ["overflowed"]
@@ -162,9 +167,7 @@ def test_each_case_is_judged_as_if_it_were_alone(name: str) -> None:
         pairs = unit.sides(example)
         seen = judged(pairs, 6)
         for i in range(6):
-            alone = [
-                compare(*(Tracked(s.value[i], s.error[i]) for s in pair)) for pair in pairs
-            ]  # fmt: skip
+            alone = [compare(*(Tracked(s.value[i], s.error[i]) for s in pair)) for pair in pairs]
             assert bool(seen.finite[i]) == all(c.finite for c in alone)
             assert bool(seen.nontrivial[i]) == any(c.nontrivial for c in alone)
             if seen.finite[i]:

@@ -69,8 +69,11 @@ def figure(scale: str, runs: Sequence[Trained], layers: Sequence[Layer]) -> Figu
     """The runs of one scale whose layer is among `layers`."""
     shown = [r for r in runs if r.layer in layers]
     drawn = tuple(dict.fromkeys(r.layer for r in shown))
-    panels = (("Training", _training), ("Windows that choose eta", _held_out),
-              ("The same, second half of the steps", _late))  # fmt: skip
+    panels = (
+        ("Training", _training),
+        ("Windows that choose eta", _held_out),
+        ("The same, second half of the steps", _late),
+    )
     seeds = sorted({r.seed for r in shown})
     return Figure(
         id=f"momentum-curves-{names.slug(scale)}",

@@ -42,8 +42,15 @@ def draw(axis: Axes, kind: str, fixed: Sequence[Point], free: Sequence[Mark]) ->
     """A line over eta with intervals; learned etas stand right of it, hollow."""
     look = looks(style(kind))
     axis.axhline(0, color=MUTED, linewidth=0.8)
-    axis.annotate(ZERO, (0.02, 0), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                  textcoords="offset points", color=INK, fontsize=7.5)  # fmt: skip
+    axis.annotate(
+        ZERO,
+        (0.02, 0),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        color=INK,
+        fontsize=7.5,
+    )
     axis.plot([eta for eta, _ in fixed], [m.value for _, m in fixed], **look)
     marks = [*fixed, *((LEARNED, m) for m in free)]
     for place, one in marks:
@@ -52,8 +59,10 @@ def draw(axis: Axes, kind: str, fixed: Sequence[Point], free: Sequence[Mark]) ->
     hollow = look | {"linestyle": "none", "markerfacecolor": PAPER, "markersize": 6}
     axis.plot([LEARNED] * len(free), [m.value for m in free], **hollow)
     etas = [eta for eta, _ in fixed]
-    axis.set_xticks([*etas, *([LEARNED] if free else [])],
-                    labels=[*(f"{x:g}" for x in etas), *(["learned"] if free else [])])  # fmt: skip
+    axis.set_xticks(
+        [*etas, *([LEARNED] if free else [])],
+        labels=[*(f"{x:g}" for x in etas), *(["learned"] if free else [])],
+    )
     axis.set_xlim(-0.04, 1.2 if free else 1.04)
     _compress(axis, [m.value for _, m in marks])
     axis.set_xlabel("η")
@@ -88,8 +97,9 @@ def _panel(scale: AtScale, kind: str) -> Panel | None:
         return None
     gone = [f"η = {x.layer.eta:g}" for x in found if isinstance(x.difference.value, Undefined)]
     text = words(fixed, free) + (f" No value: {', '.join(gone)}." if gone else "")
-    return Panel(title=KINDS[kind].title, text=text,
-                 draw=partial(draw, kind=kind, fixed=fixed, free=free))  # fmt: skip
+    return Panel(
+        title=KINDS[kind].title, text=text, draw=partial(draw, kind=kind, fixed=fixed, free=free)
+    )
 
 
 def figure(scale: AtScale) -> Figure | None:

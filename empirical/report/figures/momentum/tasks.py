@@ -103,11 +103,14 @@ def figure(scale: AtScale) -> Figure | None:
         "rows and seeds, paired. The published marks are of other models, one run each. "
         f"Scale {scale.scale}, seeds {', '.join(map(str, scale.seeds))}.",
         panels=(
-            Panel(title="Points above plain attention", text=words(found),
-                  draw=partial(draw, found=found, layers=layers)),
+            Panel(
+                title="Points above plain attention",
+                text=words(found),
+                draw=partial(draw, found=found, layers=layers),
+            ),
         ),
         keys=_keys(layers, any(r.published is not None for r in found)),
         size=(5.4, high),
         least=24.0,
         left=1.25,
-    )  # fmt: skip
+    )

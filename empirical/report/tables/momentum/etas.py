@@ -31,11 +31,14 @@ def _eta(scale: AtScale, entry: Entry, reasons: Reasons) -> tuple[str, ...]:
         last += ((full.difference, 4), (full.percent, 2))
     cells = [cell(x, digits, reasons) for x, digits in last]
     return (
-        names.layer(entry.layer), ", ".join(map(str, entry.seeds)),
+        names.layer(entry.layer),
+        ", ".join(map(str, entry.seeds)),
         ", ".join(map(str, entry.lacks)) or "none",
         "chosen" if entry.chosen and not plain else "–",
-        _number(entry.choosing, 4, reasons), *cells, *["–"] * (3 - len(cells)),
-    )  # fmt: skip
+        _number(entry.choosing, 4, reasons),
+        *cells,
+        *["–"] * (3 - len(cells)),
+    )
 
 
 def _where(scale: AtScale, task: str) -> str:
@@ -71,14 +74,17 @@ def against(scale: AtScale) -> Grid:
         caption="Momentum attention less each control, paired (above 0: momentum is better): "
         f"{scale.scale}",
         columns=(
-            Column(heading="in", kind="head"), Column(heading="on", kind="head"),
+            Column(heading="in", kind="head"),
+            Column(heading="on", kind="head"),
             *(Column(heading=f"{names.control(c)}{'*' * (c in starred)}") for c in controls),
         ),
         rows=tuple(rows),
-        notes=("A control marked * has to be beaten; the others are for information.",
-               *_silent(scale),
-               *reasons.notes()),
-    )  # fmt: skip
+        notes=(
+            "A control marked * has to be beaten; the others are for information.",
+            *_silent(scale),
+            *reasons.notes(),
+        ),
+    )
 
 
 def etas(scale: AtScale) -> Grid:
@@ -90,20 +96,26 @@ def etas(scale: AtScale) -> Grid:
     rows = tuple(_eta(scale, e, reasons) for e in scale.entries)
     text = ("seeds", "seeds missing", "eta")
     numbers = (
-        "choosing loss", "perplexity", "loss less that of plain attention", "percent of perplexity",
-    )  # fmt: skip
+        "choosing loss",
+        "perplexity",
+        "loss less that of plain attention",
+        "percent of perplexity",
+    )
     left = tuple(f"{KINDS[k].title}: no eta chosen, {r}" for k, r in scale.unchosen.items())
     return Grid(
         id=f"momentum-etas-{names.slug(scale.scale)}",
         caption=f"Every layer and eta, held-out books at full length: {scale.scale}",
         columns=(
-            Column(heading="layer", kind="head"), *(Column(heading=h, kind="text") for h in text),
+            Column(heading="layer", kind="head"),
+            *(Column(heading=h, kind="text") for h in text),
             *(Column(heading=h) for h in numbers),
         ),
         rows=rows,
         notes=(
             "Losses are natural logarithms per token. choosing loss: on windows of training books "
             "that were not trained on; the lowest of a kind chooses its eta, before any held-out "
-            "book is read.", *left, *reasons.notes(),
+            "book is read.",
+            *left,
+            *reasons.notes(),
         ),
-    )  # fmt: skip
+    )

@@ -47,10 +47,15 @@ def _most(scale: AtScale, task: str, take: Callable[[Learning], int]) -> str:
 
 
 def _learning(
-    scale: AtScale, name: str, caption: str, layers: Sequence[Layer],
-    take: Callable[[Learning], Value], more: Callable[[str], tuple[str, ...]] | None = None,
-    headings: tuple[str, ...] = (), notes: tuple[str, ...] = (),
-) -> Grid:  # fmt: skip
+    scale: AtScale,
+    name: str,
+    caption: str,
+    layers: Sequence[Layer],
+    take: Callable[[Learning], Value],
+    more: Callable[[str], tuple[str, ...]] | None = None,
+    headings: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Grid:
     """Tasks in rows, layers in columns, then `more` under `headings`; without it, tasks run."""
     reasons, rows = Reasons(), []
     tasks = [t for t in every_task(scale) if more or scale.on_task(t)]
@@ -73,9 +78,11 @@ def _beside(scale: AtScale, task: str) -> tuple[str, ...]:
     """The published accuracies, and what was asked of our models."""
     found = [MOMENTUM_ACCURACY[k].get(task) for k in (PLAIN, MOMENTUM)]
     return (
-        *("–" if x is None else f"{x:.1f}" for x in found), _fits(scale, task),
-        _most(scale, task, lambda x: x.rows), _most(scale, task, lambda x: x.classes),
-    )  # fmt: skip
+        *("–" if x is None else f"{x:.1f}" for x in found),
+        _fits(scale, task),
+        _most(scale, task, lambda x: x.rows),
+        _most(scale, task, lambda x: x.classes),
+    )
 
 
 def _gains(task: str) -> tuple[str, ...]:
@@ -92,21 +99,29 @@ FITS = (
 def accuracy(scale: AtScale) -> Grid:
     """Table 7: accuracy in context of every layer, and what is published."""
     return _learning(
-        scale, "accuracy", "Table 7, accuracy in context (%)", tabled(scale),
-        lambda x: x.accuracy, lambda task: _beside(scale, task),
-        ("published: plain", "published: momentum", "shown", "rows",
-         "answers"), (FITS, OTHER),
-    )  # fmt: skip
+        scale,
+        "accuracy",
+        "Table 7, accuracy in context (%)",
+        tabled(scale),
+        lambda x: x.accuracy,
+        lambda task: _beside(scale, task),
+        ("published: plain", "published: momentum", "shown", "rows", "answers"),
+        (FITS, OTHER),
+    )
 
 
 def differences(scale: AtScale) -> Grid:
     """Table 7, paired: points above plain attention."""
     return _learning(
-        scale, "accuracy-differences",
+        scale,
+        "accuracy-differences",
         "Table 7, difference to plain attention in points (above 0: better)",
-        [x for x in tabled(scale) if x.kind != PLAIN], lambda x: x.difference, _gains,
-        ("published: momentum",), ("Paired by row and seed.", OTHER),
-    )  # fmt: skip
+        [x for x in tabled(scale) if x.kind != PLAIN],
+        lambda x: x.difference,
+        _gains,
+        ("published: momentum",),
+        ("Paired by row and seed.", OTHER),
+    )
 
 
 def without_demonstrations(scale: AtScale) -> tuple[Grid, ...]:
@@ -114,10 +129,15 @@ def without_demonstrations(scale: AtScale) -> tuple[Grid, ...]:
     layers = tabled(scale)
     others = [x for x in layers if x.kind != PLAIN]
     return (
-        _learning(scale, "gain", "Accuracy in context less zero-shot, in points", layers,
-                  lambda x: x.gain),
+        _learning(
+            scale, "gain", "Accuracy in context less zero-shot, in points", layers, lambda x: x.gain
+        ),
         _learning(scale, "zero-shot", "Accuracy zero-shot (%)", layers, lambda x: x.zero_shot),
-        _learning(scale, "zero-shot-differences",
-                  "Zero-shot, difference to plain attention in points (above 0: better)", others,
-                  lambda x: x.zero_shot_difference),
-    )  # fmt: skip
+        _learning(
+            scale,
+            "zero-shot-differences",
+            "Zero-shot, difference to plain attention in points (above 0: better)",
+            others,
+            lambda x: x.zero_shot_difference,
+        ),
+    )

@@ -28,10 +28,16 @@ def of_scale(results: Results, scale: str) -> tuple[Trained, ...]:
 def equal(scale: AtScale) -> Grid:
     """By seed: what all its models share."""
     rows = tuple(
-        (str(seed), f"{e.parameters:,}", f"{e.steps:,}", f"{e.tokens:,}",
-         e.order_sha256[:CUT], e.initial_sha256[:CUT])
+        (
+            str(seed),
+            f"{e.parameters:,}",
+            f"{e.steps:,}",
+            f"{e.tokens:,}",
+            e.order_sha256[:CUT],
+            e.initial_sha256[:CUT],
+        )
         for seed, e in sorted(scale.equal.items())
-    )  # fmt: skip
+    )
     numbers = (Column(heading=h) for h in ("parameters", "steps", "tokens"))
     text = (Column(heading=h, kind="text") for h in ("tokens in order", "first weights"))
     return Grid(
@@ -79,15 +85,31 @@ def ran(results: Results, scale: str) -> Grid:
         made = r.origin
         versions = ", ".join(f"{k} {v}" for k, v in sorted(made.versions.items()))
         rows.append(
-            (names.layer(r.layer), str(r.seed), made.text, made.text_sha256[:CUT],
-             f"{made.dtype}, {made.device}", str(made.threads), _seconds(results, r),
-             versions, made.code_sha256[:CUT], (made.commit or "not known")[:12])
-        )  # fmt: skip
+            (
+                names.layer(r.layer),
+                str(r.seed),
+                made.text,
+                made.text_sha256[:CUT],
+                f"{made.dtype}, {made.device}",
+                str(made.threads),
+                _seconds(results, r),
+                versions,
+                made.code_sha256[:CUT],
+                (made.commit or "not known")[:12],
+            )
+        )
     columns = (
-        ("layer", "head"), ("seed", "head"), ("text", "text"), ("SHA-256 of the text", "text"),
-        ("arithmetic", "text"), ("threads", "number"), ("seconds", "number"),
-        ("versions", "text"), ("SHA-256 of the code", "text"), ("commit", "text"),
-    )  # fmt: skip
+        ("layer", "head"),
+        ("seed", "head"),
+        ("text", "text"),
+        ("SHA-256 of the text", "text"),
+        ("arithmetic", "text"),
+        ("threads", "number"),
+        ("seconds", "number"),
+        ("versions", "text"),
+        ("SHA-256 of the code", "text"),
+        ("commit", "text"),
+    )
     return Grid(
         id=f"momentum-ran-{names.slug(scale)}",
         caption=f"Every model that was trained: {scale}",
@@ -104,8 +126,15 @@ def rates(scale: AtScale) -> Grid:
         for seed, layers in sorted(entry.rates.items()):
             for i, etas in enumerate(layers, 1):
                 heads = max(heads, len(etas))
-                rows.append((names.layer(entry.layer), f"{entry.layer.eta:g}", str(seed), str(i),
-                             *(shown(x) for x in etas)))  # fmt: skip
+                rows.append(
+                    (
+                        names.layer(entry.layer),
+                        f"{entry.layer.eta:g}",
+                        str(seed),
+                        str(i),
+                        *(shown(x) for x in etas),
+                    )
+                )
     first = ("attention", "first value", "seed", "layer")
     return Grid(
         id=f"momentum-rates-{names.slug(scale.scale)}",

@@ -122,8 +122,10 @@ def test_a_row_with_answers_of_its_own_gets_another_of_them() -> None:
     shown = own(200)
     made = wrong_labels(shown, 0, rng())
     assert all(a.label != b.label for a, b in zip(shown, made, strict=True))
-    assert all(0 <= b.label < len(b.choices) and a.choices == b.choices
-               for a, b in zip(shown, made, strict=True))  # fmt: skip
+    assert all(
+        0 <= b.label < len(b.choices) and a.choices == b.choices
+        for a, b in zip(shown, made, strict=True)
+    )
     assert {b.label for b in made if len(b.choices) == 3} == {0, 1, 2}
 
 
@@ -155,8 +157,11 @@ def test_rows_exchange_labels_with_rows_of_as_many_answers_alone() -> None:
     for seed in range(20):
         made = shuffled_labels(shown, rng(seed))
         for ways in (2, 3):
-            pairs = [(a.label, b.label) for a, b in zip(shown, made, strict=True)
-                     if len(a.choices) == ways]  # fmt: skip
+            pairs = [
+                (a.label, b.label)
+                for a, b in zip(shown, made, strict=True)
+                if len(a.choices) == ways
+            ]
             assert Counter(a for a, _ in pairs) == Counter(b for _, b in pairs)
         assert all(b.label < len(b.choices) for b in made) and list(made) != shown
 
@@ -165,8 +170,10 @@ def test_labels_that_no_exchange_changes_are_refused() -> None:
     alike = [Query(prompt=(5, i), label=1) for i in range(4)]
     with pytest.raises(UserError, match="two different labels among 4 demonstrations .* got 1; "):
         shuffled_labels(alike, rng())
-    apart = [Query(prompt=(5,), label=0, choices=((70,), (71,))),
-             Query(prompt=(6,), label=1, choices=((70,), (71,), (72,)))]  # fmt: skip
+    apart = [
+        Query(prompt=(5,), label=0, choices=((70,), (71,))),
+        Query(prompt=(6,), label=1, choices=((70,), (71,), (72,))),
+    ]
     with pytest.raises(UserError, match="to exchange, got 2; take more"):
         shuffled_labels(apart, rng())
 

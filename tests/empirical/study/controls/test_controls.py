@@ -72,9 +72,18 @@ def test_the_base_is_what_the_record_says(made: Path) -> None:
     (path,) = (made / "out").glob("record-*-mr-s1.json")
     record = records.read(path)
     base = found.findings[BASE]
-    for metric in ("sim_aou", "sim_aou_unnormalised", "sim_aou_floor", "sim_aou_matched",
-                   "sim_am_before", "sim_am_after", "sim_am_delta", "kendall",
-                   "kendall_examples", "kendall_random"):  # fmt: skip
+    for metric in (
+        "sim_aou",
+        "sim_aou_unnormalised",
+        "sim_aou_floor",
+        "sim_aou_matched",
+        "sim_am_before",
+        "sim_am_after",
+        "sim_am_delta",
+        "kendall",
+        "kendall_examples",
+        "kendall_random",
+    ):
         assert base.series[metric].mean == record.metrics[metric].value, metric
         assert base.series[metric].per_layer == record.metrics[metric].per_layer
     for setting in ("zsl", "icl", "ft"):

@@ -54,8 +54,21 @@ from tests.support.study import save_data
 SINGLE, DOUBLE = (float(torch.finfo(t).eps) / 2 for t in (torch.float32, torch.float64))
 RATE = 0.05
 EXAMPLES = [[1, 9, 40, 7, 70], [1, 12, 8, 71]]
-SOME = ["xglm", "gpt2", "bloom", "falcon:new", "gptj", "llama", "qwen3", "olmo2", "gemma2",
-        "gemma3_text", "phi:norms", "stablelm:norms", "mistral"]  # fmt: skip
+SOME = [
+    "xglm",
+    "gpt2",
+    "bloom",
+    "falcon:new",
+    "gptj",
+    "llama",
+    "qwen3",
+    "olmo2",
+    "gemma2",
+    "gemma3_text",
+    "phi:norms",
+    "stablelm:norms",
+    "mistral",
+]
 
 
 def gamma(n: int, u: float = DOUBLE) -> float:
@@ -167,8 +180,9 @@ def test_finetuned_keys_and_values_are_those_that_the_block_makes_of_the_same_st
         heads = at.meeting.block.heads
         dK, dV = moved(at, layer, by)
         for letter, d, made, before in (
-            ("k", dK, again.k, at.meeting.k), ("v", dV, again.v, at.meeting.v),
-        ):  # fmt: skip
+            ("k", dK, again.k, at.meeting.k),
+            ("v", dV, again.v, at.meeting.v),
+        ):
             want = own(repeated(made, heads), at)
             start = own(repeated(before, heads), at)
             limit = room(at, by, layer, letter)
@@ -224,10 +238,12 @@ def test_heads_attend_as_the_model_does(name: str) -> None:
     seen_near = False
     for layer, at in enumerate(each_layer(wide(name), context, query)):
         for i, head in enumerate(heads_of(at, layer, trained(name))):
-            every = Tokens(**{
-                part: np.concatenate([getattr(t, part) for t in (head.own, head.shown)], -1)
-                for part in ("K", "V", "bias")
-            })  # fmt: skip
+            every = Tokens(
+                **{
+                    part: np.concatenate([getattr(t, part) for t in (head.own, head.shown)], -1)
+                    for part in ("K", "V", "bias")
+                }
+            )
             s = head.scaling * np.abs(head.q) @ np.abs(every.K) + np.abs(every.bias)
             u = gamma(len(head.q) + 6, SINGLE) * s.max()
             limit = (2 * u + gamma(every.bias.size + 12, SINGLE)) * np.abs(every.V).max()
@@ -341,15 +357,19 @@ def twin(
                 icl = sum(np.outer(v, k) for v, k in zip(V1, K1, strict=True))
                 both = softmaxed(c * np.concatenate([K, K1]) @ ask)
                 alone = softmaxed(c * K @ ask) @ V
-                effects = (both @ np.concatenate([V, V1]) - alone,
-                           softmaxed(c * K2 @ ask) @ V2 - alone)  # fmt: skip
+                effects = (
+                    both @ np.concatenate([V, V1]) - alone,
+                    softmaxed(c * K2 @ ask) @ V2 - alone,
+                )
                 found = {
-                    "cosine": cosine(icl, ft), "effect_relaxed": cosine(icl @ ask, ft @ ask),
+                    "cosine": cosine(icl, ft),
+                    "effect_relaxed": cosine(icl @ ask, ft @ ask),
                     "effect_softmax": cosine(*effects),
                     "norm_icl": np.sqrt((icl * icl).sum() / (zsl * zsl).sum()),
                     "norm_ft": np.sqrt((ft * ft).sum() / (zsl * zsl).sum()),
-                    "lambda": both[len(mine) :].sum(), "bos": both[0] if bos_is_own else 0,
-                }  # fmt: skip
+                    "lambda": both[len(mine) :].sum(),
+                    "bos": both[0] if bos_is_own else 0,
+                }
                 for name, value in found.items():
                     total[name][layer, head] += value / queries
     return total
@@ -385,9 +405,13 @@ def test_the_same_generator_gives_the_same_finding(source: FolderSource, tmp_pat
     for i in range(2):
         found = delta_w(model, ready, RATE, None, 2, generator(), draws=4)
         kept = control_results.ControlResults(
-            task="mr", provenance=provenance(), counts={}, words=("a", "b"),
-            labels=np.zeros(2, dtype=np.int64), findings={"delta_w": found},
-        )  # fmt: skip
+            task="mr",
+            provenance=provenance(),
+            counts={},
+            words=("a", "b"),
+            labels=np.zeros(2, dtype=np.int64),
+            findings={"delta_w": found},
+        )
         paths.append(control_results.write(kept, tmp_path / str(i)))
     assert paths[0].read_bytes() == paths[1].read_bytes()
     one, two = (p.with_suffix(".safetensors").read_bytes() for p in paths)
@@ -425,9 +449,13 @@ def test_a_rate_that_moves_no_float32_weight_leaves_everything_undefined(
     assert isinstance(series.mean, Undefined) and series.mean.reason.startswith(UNMOVED)
     assert series.excluded == series.total == 8
     kept = control_results.ControlResults(
-        task="mr", provenance=provenance(), counts={}, words=("a", "b"),
-        labels=np.zeros(2, dtype=np.int64), findings={"delta_w": found},
-    )  # fmt: skip
+        task="mr",
+        provenance=provenance(),
+        counts={},
+        words=("a", "b"),
+        labels=np.zeros(2, dtype=np.int64),
+        findings={"delta_w": found},
+    )
     back = control_results.read(control_results.write(kept, tmp_path)).findings["delta_w"]
     assert back.tables == found.tables and back.numbers == found.numbers
     assert attention_maps(model, ready, 1e-30).tables["moved"] == [0.0, 0.0]  # two, by lambda
@@ -532,10 +560,14 @@ def test_maps_are_the_library_s_attention_in_three_settings_token_by_token(
             at = end + 1
         n = len(ready.context)
         for name, want in (
-            ("zsl", z[1:]), ("ft", f[1:]), ("icl", c[n:]), ("demonstrations", masses),
-            ("bos", [z[0], f[0], c[0]]), ("lambda", sum(c[1:n])),
+            ("zsl", z[1:]),
+            ("ft", f[1:]),
+            ("icl", c[n:]),
+            ("demonstrations", masses),
+            ("bos", [z[0], f[0], c[0]]),
+            ("lambda", sum(c[1:n])),
             ("moved", np.abs(f - z).sum() / 2),
-        ):  # fmt: skip
+        ):
             assert np.shape(t[name][row]) == np.shape(want)
             assert np.abs(np.subtract(t[name][row], want)).max() <= limit, name
         assert np.abs(np.subtract(t["zsl"][row], z[:-1])).max() > limit  # near miss: BOS is t1
