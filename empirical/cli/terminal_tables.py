@@ -53,7 +53,7 @@ NOTES = (
 
 
 def _ranges(layers: Sequence[int], total: int) -> str:
-    """ "0-3, 7", or "all layers"."""
+    """Numbers of layers as "0-3, 7", or "all layers"."""
     if len(layers) == total:
         return "all layers"
     runs: list[list[int]] = []

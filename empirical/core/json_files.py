@@ -92,9 +92,9 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def incomplete(path: Path, got: str) -> UserError:
+def incomplete(path: Path, got: str) -> str:
     """The one line on a file that is not there, or not whole."""
-    return UserError(
+    return (
         f"expected a complete JSON file at {path}, got {got}; run the command that wrote it again"
     )
 
@@ -112,7 +112,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except (OSError, ValueError) as error:
-        raise incomplete(path, f"{type(error).__name__}: {error}") from error
+        raise UserError(incomplete(path, f"{type(error).__name__}: {error}")) from error
     if not isinstance(value, dict):
         raise UserError(
             f"expected a JSON object in {path}, got {type(value).__name__}; "

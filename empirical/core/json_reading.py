@@ -54,17 +54,17 @@ def read(path: Path, kind: type[T]) -> T:
     try:
         found: T = _validator(kind).validate_json(path.read_bytes())  # type: ignore[arg-type] # hashable
     except OSError as error:
-        raise incomplete(path, f"{type(error).__name__}: {error}") from error
+        raise UserError(incomplete(path, f"{type(error).__name__}: {error}")) from error
     except ValidationError as error:
-        raise _refusal(path, kind, error.errors(include_url=False)) from error
+        raise UserError(_refusal(path, kind, error.errors(include_url=False))) from error
     return found
 
 
-def unexpected(path: Path, where: str, expected: str, got: Any) -> UserError:
+def unexpected(path: Path, where: str, expected: str, got: Any) -> str:
     """The one line on a file that holds something else than expected."""
     text = repr(got)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    return UserError(
+    return (
         f"expected {expected} at {where} of {path}, got {text}; run the command that wrote it again"
     )
 
@@ -121,7 +121,7 @@ _EXPECTED = {
 _KEYS = ("missing", "unexpected_keyword_argument")
 
 
-def _refusal(path: Path, kind: type, errors: Sequence[ErrorDetails]) -> UserError:
+def _refusal(path: Path, kind: type, errors: Sequence[ErrorDetails]) -> str:
     """The schema version, where it is another one; else the first thing that is wrong."""
     value = read_object(path)
     versions = get_args(get_type_hints(kind).get("schema"))
@@ -140,7 +140,7 @@ def _refusal(path: Path, kind: type, errors: Sequence[ErrorDetails]) -> UserErro
 
 def _other_keys(
     path: Path, value: Any, at: Sequence[int | str], errors: Sequence[ErrorDetails]
-) -> UserError:
+) -> str:
     """What is missing of an object (or of a list of one length), and what it has too much."""
     for place in _places(at):
         value = value[place]

@@ -226,7 +226,11 @@ def _interface(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function; cap and window come from the block."""
+    """transformers' attention function; cap and window come from the block.
+
+    Raises:
+        ValueError: for a model that is training, whose attention drops out.
+    """
     if dropout:
         raise ValueError("expected a model in evaluation mode, got dropout")
     run, layer = _ACTIVE[id(module)]

@@ -76,7 +76,11 @@ class Recorder:
             self.context.append((rows @ table)[:n])
 
     def take(self, first: int) -> Taken:
-        """The scores are those towards the tokens first..position."""
+        """The scores are those towards the tokens first..position.
+
+        Raises:
+            RuntimeError: when a layer was not seen exactly once.
+        """
         if len(self.outputs) != self.layers or len(self.scores) != self.layers:
             raise RuntimeError(
                 f"expected every one of {self.layers} layers to be seen once, got "

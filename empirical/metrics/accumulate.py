@@ -34,13 +34,20 @@ class Outcome(Protocol):
     """What a setting leaves: predictions, labels [n]; h [n,L,d]; m: n arrays [L,H,T_i]."""
 
     @property
-    def predictions(self) -> NDArray[np.int64]: ...
+    def predictions(self) -> NDArray[np.int64]:
+        """The class with the highest score [n]."""
+
     @property
-    def labels(self) -> NDArray[np.int64]: ...
+    def labels(self) -> NDArray[np.int64]:
+        """The right class [n]."""
+
     @property
-    def h(self) -> NDArray[np.float32]: ...
+    def h(self) -> NDArray[np.float32]:
+        """Attention outputs [n,L,d], float32."""
+
     @property
-    def m(self) -> list[NDArray[np.float32]]: ...
+    def m(self) -> list[NDArray[np.float32]]:
+        """Scores [L,H,T_i] of the asking token of each example, float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

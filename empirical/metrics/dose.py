@@ -38,7 +38,8 @@ class Part(Outcome, Protocol):
     """An outcome of some examples whose places are `index`."""
 
     @property
-    def index(self) -> tuple[int, ...]: ...
+    def index(self) -> tuple[int, ...]:
+        """Places of the examples in the task's evaluation rows."""
 
 
 Batch = tuple[Part, Part, Part]  # zero-shot, in-context, finetuned, of the same examples

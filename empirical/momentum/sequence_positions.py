@@ -14,6 +14,12 @@ from torch import Tensor
 
 from empirical.core.errors import UserError
 
+NOT_FULL = (
+    "expected attention to all earlier tokens of a sequence, got a mask with a window, a gap "
+    "or a look ahead; momentum sums have no meaning there: choose a model or settings with "
+    "full causal attention"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
@@ -79,14 +85,6 @@ def _seen(mask: Tensor, queries: int, keys: int) -> Tensor:
     return mask[:, 0] > torch.finfo(mask.dtype).min / 2
 
 
-def _refuse() -> UserError:
-    return UserError(
-        "expected attention to all earlier tokens of a sequence, got a mask with a window, a gap "
-        "or a look ahead; momentum sums have no meaning there: choose a model or settings with "
-        "full causal attention"
-    )
-
-
 def _read(seen: Tensor) -> Places:
     batch, queries, keys = seen.shape
     some = seen.any(-1)
@@ -94,15 +92,15 @@ def _read(seen: Tensor) -> Places:
     last_key = keys - 1 - seen.flip(-1).to(torch.uint8).argmax(-1)
     counts = seen.sum(-1) == last_key - first_key + 1
     if not bool((counts | ~some).all()) or not bool(some.any()):
-        raise _refuse()
+        raise UserError(NOT_FULL)
     # A query is its own last key, but for padding behind a text, which sees the text alone.
     offsets = last_key - torch.arange(queries, device=seen.device)
     first = int(offsets[some].max())
     if first < 0 or first + queries > keys:
-        raise _refuse()
+        raise UserError(NOT_FULL)
     behind = some & (offsets < first)
     if bool((behind & seen[:, :, first : first + queries].any(1)).any()):
-        raise _refuse()
+        raise UserError(NOT_FULL)
     some = some & ~behind
     whole = torch.full((batch, keys), -1, device=seen.device)
     asked = torch.where(some, first_key, -1)
@@ -110,7 +108,7 @@ def _read(seen: Tensor) -> Places:
     if first:
         whole[:, :first] = _cached(seen, some, first_key, first)
     elif bool(_slides(asked).any()):
-        raise _refuse()
+        raise UserError(NOT_FULL)
     return Places(first=first, queries=queries, keys=keys, same=whole)
 
 
@@ -123,9 +121,13 @@ def _slides(asked: Tensor) -> Tensor:
 
 
 def _cached(seen: Tensor, some: Tensor, first_key: Tensor, first: int) -> Tensor:
-    """Numbers of the cached keys [B, first]: all queries of a row go on one sequence."""
+    """Numbers of the cached keys [B, first]: all queries of a row go on one sequence.
+
+    Raises:
+        UserError: when they go on several.
+    """
     start = torch.where(some, first_key, seen.shape[-1]).amin(1, keepdim=True)
     if not bool(((first_key == start) | ~some).all()):
-        raise _refuse()
+        raise UserError(NOT_FULL)
     places = torch.arange(first, device=seen.device)
     return torch.where(places >= start, start, -1)

@@ -235,6 +235,11 @@ def train(
 
     Raises:
         UserError: for a loss that is no number, or a checkpoint that cannot be read.
+        OSError: when the training itself cannot write.
+        ValueError: from the training itself, as the next three.
+        KeyError: as above.
+        RuntimeError: as above, and out of memory.
+        SafetensorError: as above.
     """
     model = adapt(initial(at, seed), layer)
     places = order(len(text.training), at, seed)

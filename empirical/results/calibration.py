@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from empirical.core import json_reading
+from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, write_text
 from empirical.core.json_reading import AnyJson, unexpected
 from empirical.core.undefined import Number, Undefined
@@ -124,15 +125,15 @@ def _check_curve(path: Path, where: str, tables: Mapping[str, Any]) -> None:
     """
     doses = tables.get("dose")
     if not isinstance(doses, list):
-        raise unexpected(path, f"{where}.dose", "a list", doses)
+        raise UserError(unexpected(path, f"{where}.dose", "a list", doses))
     for key, column in tables.items():
         if key == "null":
             if not isinstance(column, Mapping):
-                raise unexpected(path, f"{where}.null", "an object", column)
+                raise UserError(unexpected(path, f"{where}.null", "an object", column))
         elif not isinstance(column, list) or len(column) != len(doses):
             got = len(column) if isinstance(column, list) else column
-            raise unexpected(path, f"{where}.{key}", f"{len(doses)} values", got)
+            raise UserError(unexpected(path, f"{where}.{key}", f"{len(doses)} values", got))
         else:
             for value in column:
                 if isinstance(value, bool) or not isinstance(value, float | int | Undefined):
-                    raise unexpected(path, f"{where}.{key}", "a number", value)
+                    raise UserError(unexpected(path, f"{where}.{key}", "a number", value))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from empirical.core import json_reading
+from empirical.core.errors import UserError
 from empirical.core.json_files import dumps, file_name, write_text
 from empirical.core.json_reading import unexpected
 from empirical.results.attention_kinds import Layer
@@ -124,7 +125,7 @@ def read(path: Path) -> Trained:
     for name, scores in found.scores.items():
         if not len(scores.gold) == len(scores.zero_shot) == len(scores.in_context):
             got = len(scores.in_context)
-            raise unexpected(path, f"scores.{name}", "as many answers as rows", got)
+            raise UserError(unexpected(path, f"scores.{name}", "as many answers as rows", got))
     return found
 
 

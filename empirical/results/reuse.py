@@ -35,7 +35,7 @@ class Found:
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """ "NAME OLD, now NEW" for every named input that differs, both given as JSON values."""
+    """A text "NAME OLD, now NEW" for every named input that differs, both given as JSON values."""
     return tuple(_differences(old, new, names))
 
 

@@ -49,7 +49,7 @@ def _cell(kept: KeptCaptures, folder: Path, out: Path, reporter: Reporter) -> Pa
             advance(1)
         queries = Store(folder=where / kept.ft).read_training()
         if queries is None:
-            raise _missing(where / kept.ft)
+            raise UserError(_missing(where / kept.ft))
         if len(queries) < TOP_DEMONSTRATIONS or sum(len(q[0]) - 1 for q in queries) < TOP_TOKENS:
             reporter.say(
                 f"{kept.task}: no ft is written, on fewer than {TOP_DEMONSTRATIONS} demonstrations "
@@ -61,8 +61,8 @@ def _cell(kept: KeptCaptures, folder: Path, out: Path, reporter: Reporter) -> Pa
     return target
 
 
-def _missing(folder: Path) -> UserError:
-    return UserError(
+def _missing(folder: Path) -> str:
+    return (
         f"expected whole captures in {folder}, got missing or damaged files; run `dualform "
         "reproduce --keep-captures` again"
     )
@@ -78,14 +78,14 @@ def _examples(store: Store, setting: str) -> Iterator[CapturedExample]:
     for number, part in enumerate(store.read_all()):
         place |= {i: (number, j) for j, i in enumerate(part.index)}
     if not place or sorted(place) != list(range(len(place))):
-        raise _missing(store.folder)
+        raise UserError(_missing(store.folder))
     recent: dict[int, Part] = {}
     for i in range(len(place)):
         number, j = place[i]
         if number not in recent:
             found = store.read(number)
             if found is None:
-                raise _missing(store.folder)
+                raise UserError(_missing(store.folder))
             if len(recent) >= 8:
                 recent.pop(next(iter(recent)))
             recent[number] = found

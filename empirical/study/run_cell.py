@@ -156,7 +156,11 @@ def _stored(where: Stores, number: int) -> tuple[Part, Part]:
 def _kendall(
     prepared: Prepared, icl: Store, log: QueryLog, asked: dict[int, np.ndarray]
 ) -> Kendall | Undefined:
-    """Over the first examples: scores c in context against Q'q_p of finetuning."""
+    """Over the first examples: scores c in context against Q'q_p of finetuning.
+
+    Raises:
+        UserError: for captures that do not hold those examples.
+    """
     scores: dict[int, np.ndarray] = {}
     for part in icl.read_all():
         scores |= part.attended

@@ -81,8 +81,9 @@ def evaluate_task(
     seed: int,
     data: Path | None = None,
 ) -> Reassigned:
-    """`n` held-out examples in all, spread over `assignments` draws of label words and of the
-    k demonstrations.
+    """Accuracies under re-assigned label words, over `n` held-out examples in all.
+
+    They are spread over `assignments` draws of label words and of the k demonstrations.
 
     Raises:
         ValueError: when `n` is not a multiple of `assignments`.

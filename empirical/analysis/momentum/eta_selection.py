@@ -19,8 +19,9 @@ from empirical.results.language_models import CHOOSING
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Mean loss of every layer on the choosing windows, the layer chosen of each kind, and why
-    some have none.
+    """Mean loss of every layer on the choosing windows, and the layer chosen of each kind.
+
+    `unchosen`: why a kind has none.
     """
 
     losses: Mapping[Layer, Number]

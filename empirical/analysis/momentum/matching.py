@@ -175,7 +175,11 @@ def _same_seed(runs: Sequence[Trained]) -> None:
 
 
 def _seeds_differ(runs: Sequence[Trained]) -> None:
-    """Refuse two seeds that are one: their spread would say nothing."""
+    """Refuse two seeds that are one: their spread would say nothing.
+
+    Raises:
+        UserError: for two of them.
+    """
     seen: dict[tuple[str, str], Trained] = {}
     for run in runs:
         key = (run.equal.initial_sha256, run.equal.order_sha256)

@@ -95,7 +95,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with torch.serialization.safe_globals([Namespace]):
             saved = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        raise UserError(_unreadable(path, error)) from error
     held = saved.get("model", saved) if isinstance(saved, dict) else saved
     if not isinstance(held, dict) or not held or not all(map(torch.is_tensor, held.values())):
         raise UserError(
@@ -105,16 +105,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path=path, tensors=held, settings=_settings(saved))
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
+def _unreadable(path: Path, error: Exception) -> str:
     """What to do about a file that `torch.load` refused."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     if found is None:
         reason = (str(error).strip() or "no reason given").splitlines()[0]
-        return UserError(
+        return (
             f"expected a file written by torch.save at {path}, got {type(error).__name__}: "
             f"{reason}; correct the path or fetch the file again"
         )
-    return UserError(
+    return (
         f"expected tensors and plain settings in {path}, got a pickled {found[1]}, which is not "
         "loaded because loading it can run code; in a container without network that has torch and "
         'the package of that name, run `python -c "import torch; torch.save(torch.load('

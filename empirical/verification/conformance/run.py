@@ -58,7 +58,7 @@ def loaded(path: str) -> Callable[..., Any]:
     """The object at a dotted path.
 
     Raises:
-        ImportError: when no module on the path can be imported.
+        ModuleNotFoundError: when no module on the path can be imported, or one of its own imports.
         AttributeError: when the module lacks the name.
     """
     parts = path.split(".")
