@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proofs.verdict import Verdict
 from proofs.rules import RULES
 from proofs.statements import EVERYTHING, FACTS, FAMILIES, Fact, Integers, Side, Statement
 from proofs.steps import Part
@@ -28,6 +27,7 @@ from proofs.terms import (
     symbol,
     variables,
 )
+from proofs.verdict import Verdict
 
 NAMES = {
     "D_V": r"{\Delta W_V}",

@@ -25,9 +25,9 @@ def run_proofs(ids: list[str] | None, latex: Path | None = None) -> None:
 
     from empirical.core.json_files import write_text
     from empirical.core.terminal import TerminalReporter
-    from proofs.verdict import as_claimed, prove
     from proofs.statements import EVERYTHING, UnknownStatement, any_by_id
     from proofs.tex import document
+    from proofs.verdict import as_claimed, prove
 
     console = Console()
     try:

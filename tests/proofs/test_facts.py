@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dualform.relaxation import noise_floor, positive_features, relaxation, taylor
 from proofs import facts
 from proofs.facts import LEMMAS, REFUTED
-from proofs.verdict import as_claimed, prove
 from proofs.statements import FACTS, Fact
+from proofs.verdict import as_claimed, prove
 
 pytestmark = pytest.mark.dual_form
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from proofs.verdict import prove
 from proofs.rules import RULES
 from proofs.statements import STATEMENTS, by_id
 from proofs.terms import TermOps, dim, symbol, variables
 from proofs.tex import EQUATIONS, document, prose, tex
+from proofs.verdict import prove
 
 pytestmark = pytest.mark.dual_form
 

@@ -10,7 +10,6 @@ from proofs import symbolic
 from proofs.calculus import gradient
 from proofs.derivations import DERIVATIONS
 from proofs.induction import check
-from proofs.verdict import as_claimed, prove
 from proofs.rules import (
     BLOCKS,
     CANCEL,
@@ -36,6 +35,7 @@ from proofs.statements import STATEMENTS, Side, Statement, by_id
 from proofs.steps import Closed, Derivation, Direct, Induction, Invariant, Step, WrongStep
 from proofs.symbolic import GradientDisagreement, equal, is_zero, judge, to_sympy
 from proofs.terms import ShapeError, Term, TermOps, components, dim, symbol, variables
+from proofs.verdict import as_claimed, prove
 
 pytestmark = pytest.mark.dual_form
 
