@@ -30,33 +30,27 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from dualform.exact import ExactOps as ExactOps
-    from dualform.momentum import (
-        averaged as averaged,
-        momentum_sum as momentum_sum,
-    )
-    from dualform.ops import (
-        TensorOps as TensorOps,
-        TrackedOps as TrackedOps,
-    )
+    from dualform.exact import ExactOps
+    from dualform.momentum import averaged, momentum_sum
+    from dualform.ops import TensorOps, TrackedOps
     from dualform.rounding import (
-        BoundViolation as BoundViolation,
-        Comparison as Comparison,
-        NonFinite as NonFinite,
-        Tracked as Tracked,
-        UnboundedArithmetic as UnboundedArithmetic,
-        check as check,
-        compare as compare,
-        unit_roundoff as unit_roundoff,
+        BoundViolation,
+        Comparison,
+        NonFinite,
+        Tracked,
+        UnboundedArithmetic,
+        check,
+        compare,
+        unit_roundoff,
     )
     from dualform.variants import (
-        VARIANTS as VARIANTS,
-        Variant as Variant,
-        VariantInputError as VariantInputError,
-        attend as attend,
-        bounded as bounded,
-        merge as merge,
-        softmax_attention as softmax_attention,
+        VARIANTS,
+        Variant,
+        VariantInputError,
+        attend,
+        bounded,
+        merge,
+        softmax_attention,
     )
 else:
 

@@ -24,25 +24,14 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from empirical.analysis.comparisons import compare as compare
-    from empirical.analysis.verdicts import verdicts as verdicts
-    from empirical.data.paper_tasks import (
-        TASKS as TASKS,
-        get_task as get_task,
-    )
-    from empirical.identities.check_layers import check_layers as check_layers
-    from empirical.inference.settings import (
-        fine_tuned as fine_tuned,
-        in_context as in_context,
-        zero_shot as zero_shot,
-    )
-    from empirical.models.loading import load as load
-    from empirical.report.write import write_report as write_report
-    from empirical.study.reproduce import (
-        Request as Request,
-        open_study as open_study,
-        run_cells as run_cells,
-    )
+    from empirical.analysis.comparisons import compare
+    from empirical.analysis.verdicts import verdicts
+    from empirical.data.paper_tasks import TASKS, get_task
+    from empirical.identities.check_layers import check_layers
+    from empirical.inference.settings import fine_tuned, in_context, zero_shot
+    from empirical.models.loading import load
+    from empirical.report.write import write_report
+    from empirical.study.reproduce import Request, open_study, run_cells
 else:
 
     def __getattr__(name: str) -> Any:

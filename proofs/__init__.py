@@ -22,20 +22,16 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from proofs.statements import (
-        FACTS as FACTS,
-        STATEMENTS as STATEMENTS,
-        Fact as Fact,
-        Statement as Statement,
-        UnknownStatement as UnknownStatement,
-        any_by_id as any_by_id,
-        by_id as by_id,
+        FACTS,
+        STATEMENTS,
+        Fact,
+        Statement,
+        UnknownStatement,
+        any_by_id,
+        by_id,
     )
-    from proofs.tex import document as document
-    from proofs.verdict import (
-        Verdict as Verdict,
-        as_claimed as as_claimed,
-        prove as prove,
-    )
+    from proofs.tex import document
+    from proofs.verdict import Verdict, as_claimed, prove
 else:
 
     def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ A folder and a seed come in; `calibration.json` and the lines that sum it up go 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from empirical.calibration.run import run_calibration as run_calibration
+    from empirical.calibration.run import run_calibration
 
 __all__ = ["run_calibration"]
 

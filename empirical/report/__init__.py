@@ -6,7 +6,7 @@ Nothing is computed again, and no torch is loaded.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from empirical.report.write import write_report as write_report
+    from empirical.report.write import write_report
 
 __all__ = ["write_report"]
 

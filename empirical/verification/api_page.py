@@ -108,8 +108,8 @@ def _defined(name: str, module: str) -> PublicName:
             return PublicName(name=name, module=module, node=node, docstring=text)
         if isinstance(node, ast.Assign | ast.AnnAssign) and name in _targets(node):
             below = body[place + 1] if place + 1 < len(body) else None
-            below_it = None if below is None else ast.get_docstring(ast.Module([below], []))
-            return PublicName(name=name, module=module, node=node, docstring=below_it or "")
+            under = ast.get_docstring(ast.Module([below], [])) if below is not None else None
+            return PublicName(name=name, module=module, node=node, docstring=under or "")
     for imported in _imports(module):
         if name in [alias.asname or alias.name for alias in imported.names] and imported.module:
             return _defined(name, imported.module)

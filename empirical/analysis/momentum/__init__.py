@@ -1,4 +1,4 @@
 """Files of trained language models -> how they differ from plain attention, and verdicts on it.
 
-What comes in are the runs of one folder; what goes out are chosen etas, comparisons and verdicts.
+The runs of one folder come in; chosen etas, comparisons and verdicts go out.
 """
