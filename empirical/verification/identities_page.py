@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from empirical.core.command_line import single
 from empirical.core.errors import UserError
 from empirical.core.json_files import write_text
 from empirical.identities.applicability import NOT_APPLICABLE
@@ -20,11 +21,11 @@ from empirical.identities.bindings import BINDINGS, TRAINED
 from proofs.derivations import DERIVATIONS
 from proofs.formal.coq import NotFormal
 from proofs.formal.lemmas import lemmas
-from proofs.verdict import Verdict, prove
 from proofs.semantics import not_on_integers
 from proofs.statements import FACTS, FAMILIES, Fact, Statement
 from proofs.terms import TermOps, variables
 from proofs.tex import tex, walks
+from proofs.verdict import Verdict, prove
 
 FUZZ = Path(__file__).parents[2] / "docs" / "results" / "fuzz" / "cpu.json"
 
@@ -189,12 +190,8 @@ def main(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/identities.md"),
 ) -> None:
     """Write the page of identities."""
-    try:
-        write_text(out, page())
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+    write_text(out, page())
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    single(main)()
