@@ -55,8 +55,11 @@ def files_graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def room(module: str) -> str:
-    """`empirical.study.cell` -> `study`; everything of another package is its one room."""
-    parts = module.split(".")
+    """`empirical.study.cell` -> `study`; everything of another package is its one room.
+
+    The names and the entry point of `empirical` itself stand above its rooms, as `empirical`.
+    """
+    parts = module.removesuffix(".__main__").split(".")
     return parts[1] if parts[0] == "empirical" and len(parts) > 1 else parts[0]
 
 
@@ -111,7 +114,7 @@ def plan(root: Path) -> dict[str, int]:
     contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
     layers = next(c["layers"] for c in contracts if c["type"] == "layers")
     found = {x.strip(): len(layers) - i for i, layer in enumerate(layers) for x in layer.split("|")}
-    return {**found, "dualform": 1, "proofs": 1, "empirical": len(layers) + 1}
+    return {**found, "dualform": 1, "proofs": 1, "empirical": found.pop("__main__")}
 
 
 def upward(graph: Graph, at: Mapping[str, int]) -> list[tuple[str, str]]:

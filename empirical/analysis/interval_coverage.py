@@ -9,14 +9,14 @@ seeds, n examples.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -29,6 +29,7 @@ from empirical.analysis.intervals import (
     t_interval,
 )
 from empirical.analysis.ratio_estimators import BATCH, RESAMPLES, RatioTable, mean_of, quotients_of
+from empirical.core.command_line import single
 from empirical.core.json_files import dumps, write_text
 from empirical.core.undefined import Number, Undefined
 from empirical.metrics.similarity import Array
@@ -250,17 +251,16 @@ def designs() -> tuple[Design, ...]:
     return (*one, *(replace(d, tasks=TASKS) for d in one if d.seeds == 3))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args(arguments)
-    g = np.random.default_rng(asked.seed)
-    rows = [row for d in designs() for row in simulated(d, asked.repetitions, g)]
-    write_text(asked.out, dumps({"nominal": LEVEL, "seed": asked.seed, "rows": rows}))
+def main(
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    repetitions: Annotated[int, typer.Option(help="Studies of each design.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the studies.")] = 1,
+) -> None:
+    """Count how often the intervals hold the truth of made-up studies."""
+    g = np.random.default_rng(seed)
+    rows = [row for d in designs() for row in simulated(d, repetitions, g)]
+    write_text(out, dumps({"nominal": LEVEL, "seed": seed, "rows": rows}))
 
 
 if __name__ == "__main__":
-    main()
+    single(main)()

@@ -1,4 +1,4 @@
-"""`python -m empirical.cli`: the console script `dualform`."""
+"""`python -m empirical.cli`: the commands of the console script `dualform`."""
 
 from empirical.cli import app
 

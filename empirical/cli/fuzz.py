@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from empirical.cli import options
-from empirical.core.command_line import OneLine
+from empirical.core.command_line import single
 from empirical.core.errors import Refused, UserError
 
 if TYPE_CHECKING:
     from empirical.verification.fuzz.run import Request
 
-app = typer.Typer(cls=OneLine, add_completion=False, pretty_exceptions_enable=False)
 
-
-@app.callback(invoke_without_command=True)
 def fuzz(
     cases: Annotated[
         int, typer.Option(parser=options.Whole("--cases", 1000000, least=1), help="Cases in all.")
@@ -128,6 +125,8 @@ def _write_page(out: Path) -> None:
     ]
     write_text(out / "README.md", page(found))
 
+
+app = single(fuzz)
 
 if __name__ == "__main__":
     app()

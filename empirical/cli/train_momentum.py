@@ -5,49 +5,59 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from transformers.utils import logging
+import typer
 
 from empirical.cli import options
-from empirical.core.errors import UserError
-from empirical.core.progress import SILENT, Reporter
-from empirical.core.terminal import TerminalReporter
-from empirical.momentum.corpus import read_books, windows
-from empirical.momentum.scales import scale
-from empirical.momentum.train import MODELS, begin, train
-from empirical.results.attention_kinds import Layer
-from empirical.results.language_models import run_name
+from empirical.core.command_line import single
+
+if TYPE_CHECKING:
+    from empirical.core.progress import Reporter
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of one model, for `accelerate launch`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", required=True)
-    parser.add_argument("--kind", default="plain")
-    parser.add_argument("--eta", type=float)
-    parser.add_argument("--learned", action="store_true")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--text", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", type=int, help="windows at once on a device")
-    parser.add_argument("--device", default="cuda")
-    asked = parser.parse_args(argv)
+def train_momentum(
+    scale: Annotated[str, typer.Option(help="`nano`, `small` or `paper`.")],
+    text: Annotated[str, typer.Option(help="Folder of books, `hub:OWNER/NAME` or `generated`.")],
+    out: Annotated[Path, typer.Option(help="Results folder; a run in it goes on.")],
+    kind: Annotated[str, typer.Option(help="Kind of attention.")] = "plain",
+    eta: Annotated[float | None, typer.Option(help="Its eta.")] = None,
+    learned: Annotated[bool, typer.Option("--learned", help="Learn eta, from there.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 1,
+    rows: Annotated[int | None, typer.Option(help="Windows at once on a device.")] = None,
+    device: Annotated[str, typer.Option(help="`cpu`, `cuda` or `cuda:N`.")] = "cuda",
+) -> None:
+    """Train one momentum model, on one device or, by `accelerate launch`, on several."""
+    from transformers.utils import logging
+
+    from empirical.momentum import Layer
+    from empirical.momentum.corpus import read_books, windows
+    from empirical.momentum.scales import scale as scale_of
+    from empirical.momentum.train import MODELS, begin, train
+    from empirical.results.language_models import run_name
+
     logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers' own gap
-    first = int(os.environ.get("RANK", "0")) == 0
-    reporter: Reporter = TerminalReporter(Console()) if first else SILENT
-    try:
-        at, device = scale(asked.scale), options.device(asked.device)
-        layer = Layer(kind=asked.kind, eta=asked.eta, learned=asked.learned)
-        text = windows(read_books(asked.text), at.vocabulary, at.length)
-        folder = asked.out / MODELS / run_name(at.name, layer, asked.seed)
-        begin(at, layer, asked.seed, text, folder)
-        train(
-            at, layer, asked.seed, text, folder, device=device, rows=asked.rows, reporter=reporter
-        )
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
+    at, where = scale_of(scale), options.device(device)
+    layer = Layer(kind=kind, eta=eta, learned=learned)
+    data = windows(read_books(text), at.vocabulary, at.length)
+    folder = out / MODELS / run_name(at.name, layer, seed)
+    begin(at, layer, seed, data, folder)
+    train(at, layer, seed, data, folder, device=where, rows=rows, reporter=_reporter())
+
+
+def _reporter() -> Reporter:
+    """A terminal for the first process, silence for the others."""
+    from rich.console import Console
+
+    from empirical.core.progress import SILENT
+    from empirical.core.terminal import TerminalReporter
+
+    return SILENT if int(os.environ.get("RANK", "0")) else TerminalReporter(Console())
+
+
+app = single(train_momentum)
+
+if __name__ == "__main__":
+    app()

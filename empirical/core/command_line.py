@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from dualform.extras import missing
 from empirical.core.errors import Refused, UserError
 
 # The error of the parser behind typer, which is click's or typer's own copy of it.
@@ -57,11 +56,6 @@ def _run(main: Callable[[], Any]) -> NoReturn:
         _fail(f"error: {error}", 2)
     except Refused as refused:
         _fail(f"refused: {refused}", 1)
-    except ImportError as error:
-        lacking = missing(error)
-        if lacking is None:
-            raise
-        _fail(f"error: {lacking}", 2)
     except OSError as error:
         what = error.strerror or type(error).__name__
         _fail(

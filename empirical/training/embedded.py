@@ -11,20 +11,21 @@ machine). The folder that results loads with `transformers` (safetensors, own by
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from torch import Tensor
 from transformers import XGLMForCausalLM
 
+from empirical.core.command_line import single
 from empirical.core.json_files import replacing
 from empirical.models.tokenizer import EOS, IGNORED, PAD
 from empirical.models.xglm import configuration
@@ -233,19 +234,17 @@ def train(out: Path, recipe: Recipe) -> None:
     (out / "recipe.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--prose-weight", type=float, default=0.1)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    recipe = Recipe(seed=options.seed, rate=options.rate, prose_weight=options.prose_weight)
-    train(options.out, recipe)
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the model; a run in it goes on.")],
+    seed: Annotated[int, typer.Option(help="Seed of weights and episodes.")] = 0,
+    rate: Annotated[float, typer.Option(help="Highest rate of Adam.")] = 3e-3,
+    prose_weight: Annotated[float, typer.Option(help="Weight of the loss on prose.")] = 0.1,
+    threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 1,
+) -> None:
+    """Train the embedded GPT from scratch on generated episodes."""
+    torch.set_num_threads(threads)
+    train(out, Recipe(seed=seed, rate=rate, prose_weight=prose_weight))
 
 
 if __name__ == "__main__":
-    main()
+    single(main)()

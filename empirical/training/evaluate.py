@@ -9,14 +9,16 @@ training rows that the reader's training leaves out (`reader_episodes.kept_apart
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from empirical.core import provenance
+from empirical.core.command_line import single
 from empirical.core.json_files import write_text
 from empirical.data.paper_tasks import (
     LABEL_WORDS,
@@ -118,41 +120,32 @@ def evaluate_task(
     )
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="embedded")
-    parser.add_argument("--data", type=Path, default=None)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--k", type=int, default=16)
-    parser.add_argument("--examples", type=int, default=500)
-    parser.add_argument("--assignments", type=int, default=50)
-    options = parser.parse_args()
-    model = load(options.model)
-    named = "" if options.model == "embedded" else f" --model {Path(options.model).name}"
-    named += "" if options.data is None else f" --data {options.data.name}"
+def main(
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    model: Annotated[str, typer.Option(help="`embedded`, or a folder.")] = "embedded",
+    data: Annotated[Path | None, typer.Option(help="Folder of tasks; generated rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    k: Annotated[int, typer.Option(help="Demonstrations.")] = 16,
+    examples: Annotated[int, typer.Option(help="Evaluation rows of a task.")] = 500,
+    assignments: Annotated[int, typer.Option(help="Label words drawn for a task.")] = 50,
+) -> None:
+    """Measure in-context answers under re-assigned label words."""
+    loaded = load(model)
+    named = "" if model == "embedded" else f" --model {Path(model).name}"
+    named += "" if data is None else f" --data {data.name}"
     rows = []
     for task in TASKS.values():
-        row = evaluate_task(
-            model,
-            task,
-            options.k,
-            options.examples,
-            options.assignments,
-            options.seed,
-            options.data,
-        )
+        row = evaluate_task(loaded, task, k, examples, assignments, seed, data)
         rows.append(row)
         print(
             f"{row.task}: chance {100 / row.classes:.1f}, zero-shot {row.zero_shot.value:.1f}, "
             f"in-context {row.in_context.value:.1f}",
             flush=True,
         )
-    out = {
-        "command": f"python -m empirical.training.evaluate{named} --seed {options.seed} "
-        f"--k {options.k} --examples {options.examples} --assignments {options.assignments}",
-        "weights_sha256": digest.weights_sha256(model.model),
+    found = {
+        "command": f"python -m empirical.training.evaluate{named} --seed {seed} "
+        f"--k {k} --examples {examples} --assignments {assignments}",
+        "weights_sha256": digest.weights_sha256(loaded.model),
         "versions": provenance.versions(),
         "label_words": "re-assigned at random",
         "chance": float(np.mean([100 / r.classes for r in rows])),
@@ -160,9 +153,11 @@ def main() -> None:
         "in_context_mean": float(np.mean([r.in_context.value for r in rows])),
         "tasks": [asdict(r) for r in rows],
     }
-    write_text(options.out, json.dumps(out, indent=1, sort_keys=True) + "\n")
-    print(f"mean: zero-shot {out['zero_shot_mean']:.1f}, in-context {out['in_context_mean']:.1f}")
+    write_text(out, json.dumps(found, indent=1, sort_keys=True) + "\n")
+    print(
+        f"mean: zero-shot {found['zero_shot_mean']:.1f}, in-context {found['in_context_mean']:.1f}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    single(main)()

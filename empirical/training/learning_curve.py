@@ -7,13 +7,13 @@ the stages of the curriculum shaded. The same log gives the same bytes.
 from __future__ import annotations
 
 import json
-import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import matplotlib
+import typer
 
+from empirical.core.command_line import single
 from empirical.core.errors import UserError
 
 
@@ -37,6 +37,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def draw(log: list[dict[str, Any]], out: Path) -> None:
     """Write the figure as SVG."""
+    import matplotlib
+
     matplotlib.use("svg")
     matplotlib.rcParams |= {"svg.hashsalt": "dualform", "font.size": 9}
     from matplotlib import pyplot
@@ -63,5 +65,13 @@ def draw(log: list[dict[str, Any]], out: Path) -> None:
     pyplot.close(figure)
 
 
+def main(
+    log: Annotated[Path, typer.Argument(help="The training log.")],
+    out: Annotated[Path, typer.Argument(help="The SVG file to write.")],
+) -> None:
+    """Draw the learning curve of a training log."""
+    draw(read_log(log), out)
+
+
 if __name__ == "__main__":
-    draw(read_log(Path(sys.argv[1])), Path(sys.argv[2]))
+    single(main)()

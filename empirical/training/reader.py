@@ -14,20 +14,21 @@ from it to the same bytes (on the same machine).
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from torch import Tensor
 from transformers import XGLMForCausalLM
 
+from empirical.core.command_line import single
 from empirical.models.tokenizer import EOS, IGNORED
 from empirical.training.embedded import build_model, fused, save, training_forward
 from empirical.training.reader_episodes import (
@@ -314,30 +315,24 @@ def train(data: Path, out: Path, recipe: Recipe) -> None:
     (out / "recipe.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--direct", type=float, default=1.0)
-    parser.add_argument("--prose", type=float, default=0.1)
-    parser.add_argument("--repeated", type=float, default=0.2)
-    parser.add_argument("--named", type=float, default=1.0)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with the tasks and `corpus/`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model; a run in it goes on.")],
+    seed: Annotated[int, typer.Option(help="Seed of weights and episodes.")] = 0,
+    rate: Annotated[float, typer.Option(help="Highest rate of Adam.")] = 2e-3,
+    direct: Annotated[float, typer.Option(help="Weight of single rows under their labels.")] = 1.0,
+    prose: Annotated[float, typer.Option(help="Weight of windows of books.")] = 0.1,
+    repeated: Annotated[float, typer.Option(help="Weight of words read twice over.")] = 0.2,
+    named: Annotated[float, typer.Option(help="Weight of naming the class early.")] = 1.0,
+    threads: Annotated[int, typer.Option(help="Threads of the arithmetic.")] = 1,
+) -> None:
+    """Train the reader: a GPT of real English that learns in context, from scratch."""
+    torch.set_num_threads(threads)
     recipe = Recipe(
-        seed=options.seed,
-        rate=options.rate,
-        direct=options.direct,
-        prose=options.prose,
-        repeated=options.repeated,
-        named=options.named,
+        seed=seed, rate=rate, direct=direct, prose=prose, repeated=repeated, named=named
     )
-    train(options.data, options.out, recipe)
+    train(data, out, recipe)
 
 
 if __name__ == "__main__":
-    main()
+    single(main)()

@@ -9,12 +9,15 @@ rows those of the validation file.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from empirical.core import random_streams
+from empirical.core.command_line import single
 from empirical.core.json_files import write_text
 from empirical.data.paper_tasks import TASKS, FolderSource
 from empirical.data.task import Row, Task
@@ -77,15 +80,14 @@ def write(data: Path, out: Path) -> list[Path]:
     return found
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
-    for path in write(asked.data, asked.out):
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with the reader's tasks.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+) -> None:
+    """Write the reader's tasks under label words that mean nothing."""
+    for path in write(data, out):
         print(path)
 
 
 if __name__ == "__main__":
-    main()
+    single(main)()

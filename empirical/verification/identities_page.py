@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from empirical.core.command_line import single
 from empirical.core.errors import UserError
 from empirical.core.json_files import write_text
 from empirical.core.markdown import pipe_table
@@ -192,12 +193,8 @@ def main(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/identities.md"),
 ) -> None:
     """Write the page of identities."""
-    try:
-        write_text(out, page())
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+    write_text(out, page())
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    single(main)()

@@ -9,7 +9,6 @@ conventions. Verdicts: "passes"; "differs by convention" (passes once the conven
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import warnings
@@ -17,9 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 
 from dualform.testing import (
     CHECKS,
@@ -31,6 +31,7 @@ from dualform.testing import (
     checks_of,
 )
 from dualform.testing.hunting import EXAMPLES
+from empirical.core.command_line import single
 from empirical.core.json_files import write_text
 from empirical.core.markdown import pipe_table
 from empirical.verification.conformance.cases import CASES, NOT_RUN, Case
@@ -190,36 +191,35 @@ def page(rows: Sequence[Row], found: Sequence[Found], torch_version: str) -> str
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for README.md and results.json.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Rows and findings with this in their name.")] = "",
+) -> None:
     """Run, print a line a row, and write the page and its records."""
-    parser = argparse.ArgumentParser(
-        prog="python -m empirical.verification.conformance.run", description=__doc__
-    )
-    parser.add_argument("--out", type=Path, help="a folder for README.md and results.json")
-    parser.add_argument("--only", default="", help="rows and findings with this in their name")
-    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     rows = []
     for case in CASES:
-        if given.only in f"{case.package} {case.function} {case.note}":
+        if only in f"{case.package} {case.function} {case.note}":
             rows.append(judged(case))
             print(rows[-1].function, rows[-1].verdict, rows[-1].message, sep="\n  ", flush=True)
     found = []
     for finding in FINDINGS:
-        if given.only in finding.__name__:
+        if only in finding.__name__:
             found.append(finding())
             print(found[-1].title, found[-1].measured, sep="\n", flush=True)
-    if given.out is not None:
+    if out is not None:
         with_torch = torch.__version__.partition("+")[0]
-        write_text(given.out / "README.md", page(rows, found, with_torch))
+        write_text(out / "README.md", page(rows, found, with_torch))
         records = {
             "torch": with_torch,
             "rows": [asdict(r) for r in rows],
             "findings": [asdict(f) for f in found],
         }
-        write_text(given.out / "results.json", json.dumps(records, indent=1) + "\n")
+        write_text(out / "results.json", json.dumps(records, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    single(main)()

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
 from empirical.analysis.interval_coverage import Design, designs, main, simulated
 from empirical.analysis.intervals import (
@@ -24,6 +25,7 @@ from empirical.analysis.intervals import (
     t_interval,
 )
 from empirical.analysis.ratio_estimators import RESAMPLES, mean_of, quotients_of, resampled
+from empirical.core.command_line import single
 from empirical.core.json_files import plain
 from empirical.core.undefined import Undefined
 from empirical.metrics.dose import equivalent
@@ -396,7 +398,10 @@ def test_the_first_rows_of_the_committed_file_come_out_again():
 def test_the_command_writes_a_file(tmp_path, monkeypatch):
     few = Design(shape="excess", sd=(0.0, 0.2, 0.1), seeds=2, examples=40)
     monkeypatch.setattr("empirical.analysis.interval_coverage.designs", lambda: (few,))
-    main(["--out", str(tmp_path / "x.json"), "--repetitions", "20"])
+    done = CliRunner().invoke(
+        single(main), ["--out", str(tmp_path / "x.json"), "--repetitions", "20"]
+    )
+    assert done.exit_code == 0
     rows = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert [r["method"] for r in rows] == ["t", "examples only", "satterthwaite"]
     assert all(r["repetitions"] == 20 and 0 < r["covered"] <= r["defined"] for r in rows)

@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import start_processes
 from transformers import TrainingArguments
 from transformers.utils import logging
 
-from empirical.cli.train_momentum import main
+from empirical.cli.train_momentum import app
 from empirical.core.errors import UserError
 from empirical.models.digest import weights_sha256 as whole_sha256
 from empirical.momentum.adapt import adapt, parameters, rates
@@ -497,6 +497,13 @@ def test_two_processes_end_at_the_bytes_of_one_that_takes_the_batch_in_two_parts
         assert ours == pytest.approx(theirs, rel=4 * float32)
 
 
+def launched(given: list[str]) -> object:
+    """The exit status of the launcher's command."""
+    with pytest.raises(SystemExit) as stopped:
+        app(given)
+    return stopped.value.code
+
+
 def test_the_launchers_command_trains_and_says_how_far_it_is(
     tmp_path: Path, quiet: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,11 +520,11 @@ def test_the_launchers_command_trains_and_says_how_far_it_is(
         "--device",
         "cpu",
     ]
-    main(given)
+    assert launched(given) == 0
     said = capfd.readouterr()
     assert said.out.startswith("  plain, seed 1: 6 in ") and said.err == ""
     monkeypatch.setenv("RANK", "1")
-    main(given)
+    assert launched(given) == 0
     assert capfd.readouterr() == ("", ""), "one process speaks for all"
     assert (tmp_path / "o/models/momentum-nano-plain-s1/checkpoints/checkpoint-6").is_dir()
 
@@ -542,22 +549,21 @@ def test_the_launchers_command_refuses_bad_input_in_one_line(
 ) -> None:
     monkeypatch.setitem(SCALES, "nano", TINY)
     books = save_books(tmp_path / "books")
-    with pytest.raises(SystemExit) as stopped:
-        main(
-            [
-                "--scale",
-                "nano",
-                "--text",
-                str(books),
-                "--out",
-                str(tmp_path / "o"),
-                "--device",
-                "cpu",
-                *given,
-            ]
-        )
+    status = launched(
+        [
+            "--scale",
+            "nano",
+            "--text",
+            str(books),
+            "--out",
+            str(tmp_path / "o"),
+            "--device",
+            "cpu",
+            *given,
+        ]
+    )
     error = capsys.readouterr().err
-    assert stopped.value.code == 2
+    assert status == 2
     assert error.startswith(f"error: {what}") and error.count("\n") == 1, error
 
 
