@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """A public name, loaded when it is first asked for.
-
-        Raises:
-            AttributeError: when the package has no such name.
-        """
+        """A public name, loaded when it is first asked for."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_HOMES[name]), name)

@@ -114,7 +114,8 @@ def plan(root: Path) -> dict[str, int]:
     contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
     layers = next(c["layers"] for c in contracts if c["type"] == "layers")
     found = {x.strip(): len(layers) - i for i, layer in enumerate(layers) for x in layer.split("|")}
-    return {**found, "dualform": 1, "proofs": 1, "empirical": found.pop("__main__")}
+    roof = found.pop("__main__", len(layers) + 1)  # entry point and names of `empirical` itself
+    return {**found, "dualform": 1, "proofs": 1, "empirical": roof}
 
 
 def upward(graph: Graph, at: Mapping[str, int]) -> list[tuple[str, str]]:

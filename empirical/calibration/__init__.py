@@ -12,11 +12,7 @@ __all__ = ["run_calibration"]
 
 
 def __getattr__(name: str) -> Any:
-    """`run_calibration` when it is asked for: files of results alone need no models.
-
-    Raises:
-        AttributeError: when the package has no such name.
-    """
+    """`run_calibration` when it is asked for: files of results alone need no models."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from empirical.calibration.run import run_calibration

@@ -20,8 +20,9 @@ from dualform.rounding import Tracked, rounded, unit_roundoff
 from empirical.identities import block_activations
 from empirical.identities.comparison import DirectComparison, LayerComparison, Need, Sides
 from empirical.identities.layer_capture import LayerCapture, MLPActivations, WholeBlock
-from empirical.models.architectures import adapter_of, layers_of
+from empirical.models.architectures import adapter_of
 from empirical.models.architectures.adapter import Adapter
+from empirical.models.architectures.final_norm import layers_of
 from empirical.models.decoder import LoadedModel
 
 _GATED = (

@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
 
 from empirical.core.errors import UserError
-from empirical.models.architectures import check_known, layers_of
+from empirical.models.architectures import check_known
+from empirical.models.architectures.final_norm import layers_of
 from empirical.models.decoder import LoadedModel
 
 Scale = Literal["initial", "trained"]

@@ -12,11 +12,7 @@ __all__ = ["write_report"]
 
 
 def __getattr__(name: str) -> Any:
-    """`write_report` when it is asked for: tables alone need no drawing.
-
-    Raises:
-        AttributeError: when the package has no such name.
-    """
+    """`write_report` when it is asked for: tables alone need no drawing."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from empirical.report.write import write_report

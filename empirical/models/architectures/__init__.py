@@ -1,13 +1,12 @@
-"""Decoders of transformers, seen alike: where each keeps its attention, and how to look inside.
+"""Decoders of transformers, seen alike: `blocks_of(model)` is the one way in.
 
-`blocks_of(model)` is the one way in; `KNOWN` lists the architectures (`model_type` of the
-configuration) that have an adapter.
+`KNOWN` are the architectures (`model_type`) that have an adapter.
 """
 
 from empirical.models.architectures.adapters import KNOWN, adapter_of, check_known
 from empirical.models.architectures.attention_block import Block, Projection
 from empirical.models.architectures.blocks import blocks_of
-from empirical.models.architectures.final_norm import backbone, layers_of, logits
+from empirical.models.architectures.final_norm import backbone, logits
 
 __all__ = [
     "KNOWN",
@@ -17,6 +16,5 @@ __all__ = [
     "backbone",
     "blocks_of",
     "check_known",
-    "layers_of",
     "logits",
 ]

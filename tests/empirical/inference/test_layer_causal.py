@@ -26,8 +26,8 @@ from empirical.inference.finetune import DivergedError, finetuned, trained
 from empirical.inference.forward import states
 from empirical.inference.layer_causal import layer_causally_finetuned
 from empirical.inference.recorder import QueryLog
-from empirical.models.architectures import KNOWN, adapter_of, backbone, blocks_of, layers_of
-from empirical.models.architectures.final_norm import final_states
+from empirical.models.architectures import KNOWN, adapter_of, backbone, blocks_of
+from empirical.models.architectures.final_norm import final_states, layers_of
 from empirical.models.decoder import LoadedModel, wrap
 from tests.support import architectures
 from tests.support.architectures import VARIANTS, f32, f64, plainly

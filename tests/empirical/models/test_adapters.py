@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.pytorch_utils import Conv1D
 
-from empirical.models.architectures import KNOWN, adapter_of, blocks_of, layers_of
+from empirical.models.architectures import KNOWN, adapter_of, blocks_of
 from empirical.models.architectures.adapter import MLP, Adapter, Quirks
 from empirical.models.architectures.adapters import ADAPTERS
+from empirical.models.architectures.final_norm import layers_of
 from empirical.models.architectures.qk_norm import NormModules
 from tests.support.architectures import CONTEXT, OWN, VARIANTS, f32, final, plainly, rows, tiny
 from tests.support.paths import ROOT
