@@ -3,8 +3,9 @@
 A room is `dualform`, `proofs`, a package of `empirical`, or `empirical` itself (its public names).
 An arrow goes from a room to one that it imports, under `TYPE_CHECKING` or inside a function as
 well. Floors are the longest chain of arrows. An arrow is upward when it does not go to a lower
-floor of the plan (pyproject.toml, [tool.importlinter]; `core`, `dualform` and `proofs` are the
-ground). A circle is a set of rooms, or of files, that reach each other.
+floor of the plan (pyproject.toml, [tool.importlinter]; `dualform` and `proofs` are below all). A
+circle is a set of rooms, or of files, that reach each other. A `__main__` is a command, which
+nothing imports, and stands outside.
 """
 
 import ast
@@ -22,9 +23,12 @@ Graph = Mapping[str, Set[str]]
 
 def modules(root: Path) -> dict[str, Path]:
     """Dotted name -> file, of all modules of the packages; a package has the name of its folder."""
-    paths = (p for package in PACKAGES for p in (root / package).rglob("*.py"))
-    return {".".join(p.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): p
-            for p in sorted(paths)}  # fmt: skip
+    found = {}
+    for path in sorted(p for package in PACKAGES for p in (root / package).rglob("*.py")):
+        if path.name != "__main__.py":
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
 
 
 def imported(path: Path) -> Iterator[tuple[str, str]]:
@@ -104,12 +108,12 @@ def floors(graph: Graph) -> dict[str, int]:
 
 
 def plan(root: Path) -> dict[str, int]:
-    """Room -> its floor in pyproject.toml, counted from the ground; `empirical` is above all."""
+    """Room -> its floor in pyproject.toml, counted from below; `empirical` is above all."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
     contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
     layers = next(c["layers"] for c in contracts if c["type"] == "layers")
     found = {x.strip(): len(layers) - i for i, layer in enumerate(layers) for x in layer.split("|")}
-    return {**found, "dualform": 1, "proofs": 1, "empirical": len(layers) + 1}
+    return {**found, "dualform": 0, "proofs": 0, "empirical": len(layers) + 1}
 
 
 def upward(graph: Graph, at: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -52,3 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )  # fmt: skip
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
