@@ -19,6 +19,7 @@ lint: setup
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
@@ -61,7 +62,22 @@ portability: setup
 rooms: setup
 	$(BIN)/python -m tests.rooms
 
-.PHONY: portability rooms
+# The tests with the lowest versions that pyproject.toml allows, in a folder of their own.
+LOWEST := .venv-lowest
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/constraints.txt --editable '.[all,test]'
+	$(LOWEST)/bin/python -m pytest -q -n 2 --dist loadgroup
+
+# What the tests use beside Python, on Debian: LaTeX, Coq with MathComp, a browser.
+system:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  texlive-latex-base texlive-latex-recommended texlive-fonts-recommended \
+	  coq libcoq-mathcomp-ssreflect libcoq-mathcomp-algebra chromium chromium-driver
+
+.PHONY: portability rooms lowest system
 
 # docs/api.md, the public names, which a test compares with the sources.
 api: setup

@@ -3,8 +3,9 @@
 A room is `dualform`, `proofs`, a package of `empirical`, or `empirical` itself (its public names).
 An arrow goes from a room to one that it imports, under `TYPE_CHECKING` or inside a function as
 well. Floors are the longest chain of arrows. An arrow is upward when it does not go to a lower
-floor of the plan (pyproject.toml, [tool.importlinter]; `core`, `dualform` and `proofs` are the
-ground). A circle is a set of rooms, or of files, that reach each other.
+floor of the plan (pyproject.toml, [tool.importlinter]; `dualform` and `proofs` are below all). A
+circle is a set of rooms, or of files, that reach each other. The entry point `empirical.__main__`
+belongs to `empirical` itself.
 """
 
 import ast
@@ -109,13 +110,13 @@ def floors(graph: Graph) -> dict[str, int]:
 
 
 def plan(root: Path) -> dict[str, int]:
-    """Room -> its floor in pyproject.toml, counted from the ground; `empirical` is above all."""
+    """Room -> its floor in pyproject.toml, counted from below; `empirical` is above all."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
     contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
     layers = next(c["layers"] for c in contracts if c["type"] == "layers")
     found = {x.strip(): len(layers) - i for i, layer in enumerate(layers) for x in layer.split("|")}
     roof = found.pop("__main__", len(layers) + 1)  # entry point and names of `empirical` itself
-    return {**found, "dualform": 1, "proofs": 1, "empirical": roof}
+    return {**found, "dualform": 0, "proofs": 0, "empirical": roof}
 
 
 def upward(graph: Graph, at: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -81,6 +81,7 @@ def house(tmp_path: Path) -> Path:
         "empirical/cli/app.py": "import numpy\nfrom empirical import study\n",
         "dualform/ops.py": "import torch\n",
         "dualform/exact.py": "from dualform.ops import x\n",
+        "dualform/__main__.py": "import runpy\n",
         "proofs/rules.py": "x = 1\n",
     }
     for name, text in sources.items():
