@@ -3,4 +3,4 @@
 import runpy
 
 if __name__ == "__main__":
-    runpy.run_module("empirical", run_name="__main__")
+    runpy.run_module("empirical.cli", run_name="__main__")

@@ -4,8 +4,7 @@ A room is `dualform`, `proofs`, a package of `empirical`, or `empirical` itself 
 An arrow goes from a room to one that it imports, under `TYPE_CHECKING` or inside a function as
 well. Floors are the longest chain of arrows. An arrow is upward when it does not go to a lower
 floor of the plan (pyproject.toml, [tool.importlinter]; `dualform` and `proofs` are below all). A
-circle is a set of rooms, or of files, that reach each other. The entry point `empirical.__main__`
-belongs to `empirical` itself.
+circle is a set of rooms, or of files, that reach each other.
 """
 
 import ast
@@ -56,11 +55,8 @@ def files_graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def room(module: str) -> str:
-    """`empirical.study.cell` -> `study`; everything of another package is its one room.
-
-    The names and the entry point of `empirical` itself stand above its rooms, as `empirical`.
-    """
-    parts = module.removesuffix(".__main__").split(".")
+    """`empirical.study.cell` -> `study`; everything of another package is its one room."""
+    parts = module.split(".")
     return parts[1] if parts[0] == "empirical" and len(parts) > 1 else parts[0]
 
 
@@ -115,8 +111,7 @@ def plan(root: Path) -> dict[str, int]:
     contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
     layers = next(c["layers"] for c in contracts if c["type"] == "layers")
     found = {x.strip(): len(layers) - i for i, layer in enumerate(layers) for x in layer.split("|")}
-    roof = found.pop("__main__", len(layers) + 1)  # entry point and names of `empirical` itself
-    return {**found, "dualform": 0, "proofs": 0, "empirical": roof}
+    return {**found, "dualform": 0, "proofs": 0, "empirical": len(layers) + 1}
 
 
 def upward(graph: Graph, at: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from empirical.cli import convert, momentum, proofs, report, study
-from empirical.cli.app import app as app
+from empirical.cli.console import app as app
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "prove": proofs.prove,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from empirical.cli import options
-from empirical.cli.app import terminal_reporter, writable_folder
+from empirical.cli.console import terminal_reporter, writable_folder
 
 
 def export(

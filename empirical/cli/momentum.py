@@ -9,7 +9,7 @@ import typer
 
 from dualform.extras import require
 from empirical.cli import options
-from empirical.cli.app import Data, Out, Threads, terminal_reporter, writable_folder
+from empirical.cli.console import Data, Out, Threads, terminal_reporter, writable_folder
 from empirical.cli.report import report
 
 

@@ -11,7 +11,7 @@ from empirical.core.errors import Refused, UserError
 
 if TYPE_CHECKING:
     pass
-from empirical.cli.app import writable_folder
+from empirical.cli.console import writable_folder
 
 
 def run_proofs(ids: list[str] | None, latex: Path | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from empirical.cli.app import Out, Seed, Threads, terminal_reporter, writable_folder
+from empirical.cli.console import Out, Seed, Threads, terminal_reporter, writable_folder
 
 
 def calibrate(out: Out = Path("results"), seed: Seed = 0, threads: Threads = 1) -> None:

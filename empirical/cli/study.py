@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from empirical.cli import options
-from empirical.cli.app import (
+from empirical.cli.console import (
     Data,
     Draw,
     K,
