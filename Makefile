@@ -85,7 +85,7 @@ api: setup
 
 # What each extra weighs when it is installed for real (a venv each, in a temporary folder).
 install-sizes: setup
-	$(BIN)/python -m tests.support.install_sizes
+	$(BIN)/python -m tests.support.packaging.install_sizes
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

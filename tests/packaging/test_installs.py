@@ -1,7 +1,7 @@
 """Every extra is enough for what it promises, and what it lacks is named in one line.
 
-The environments see the wheel and the distributions of one extra (`tests.support.installs`); all
-commands run outside the checkout.
+The environments see the wheel and the distributions of one extra
+(`tests.support.packaging.installs`); all commands run outside the checkout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dualform.extras import EXTRAS
-from tests.support.installs import Environment, build_wheel, environment, required
+from tests.support.packaging.installs import Environment, build_wheel, environment, required
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.install, pytest.mark.xdist_group("install")]

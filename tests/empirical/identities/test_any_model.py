@@ -34,8 +34,8 @@ from empirical.results.identity_checks import Checks
 from empirical.results.layer_check import CheckRefused, require
 from empirical.study.check_identities import all_statements, run_checks
 from empirical.study.preparation import Prepared, StudySettings, prepare
+from tests.support.models.tiny_models import tokenizer
 from tests.support.study import save_data
-from tests.support.tiny_models import tokenizer
 
 LLAMA = dict(
     hidden_size=32,

@@ -19,7 +19,7 @@ from empirical.inference.forward import padded_length, read_context, states
 from empirical.inference.read_options import ReadOptions
 from empirical.inference.settings import fine_tuned, in_context, zero_shot
 from empirical.models.loading import LoadedModel, default_dtype_of
-from tests.support.tiny_models import LABELS, WORDS, context, queries, tiny
+from tests.support.models.tiny_models import LABELS, WORDS, context, queries, tiny
 
 
 def twin(model: LoadedModel, lead: tuple[int, ...], q: Query) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,16 @@ from empirical.models.architectures.adapter import MLP, Adapter, Quirks
 from empirical.models.architectures.adapters import ADAPTERS
 from empirical.models.architectures.final_norm import layers_of
 from empirical.models.architectures.qk_norm import NormModules
-from tests.support.architectures import CONTEXT, OWN, VARIANTS, f32, final, plainly, rows, tiny
+from tests.support.models.architectures import (
+    CONTEXT,
+    OWN,
+    VARIANTS,
+    f32,
+    final,
+    plainly,
+    rows,
+    tiny,
+)
 from tests.support.paths import ROOT
 
 every_variant = pytest.mark.parametrize("name", VARIANTS)

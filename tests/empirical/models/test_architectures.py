@@ -47,7 +47,7 @@ from empirical.models.architectures import (
     check_known,
     logits as output_layer,
 )
-from tests.support.architectures import (
+from tests.support.models.architectures import (
     CONTEXT,
     EVERYWHERE,
     GPT2,

@@ -36,8 +36,8 @@ from empirical.report.tables.latex import tex
 from empirical.report.tables.record_rows import build
 from empirical.results import record as records
 from empirical.results.record import Measurement
-from tests.support.control_results import World, cells
-from tests.support.report import RESULTS, full_folder
+from tests.support.results.control_results import World, cells
+from tests.support.results.report import RESULTS, full_folder
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "mspace"}
 

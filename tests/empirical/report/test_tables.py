@@ -21,7 +21,7 @@ from empirical.report.tables.markdown import to_markdown
 from empirical.report.tables.record_columns import LAYOUTS
 from empirical.report.tables.record_rows import build
 from empirical.results.record import Measurement
-from tests.support.records import record
+from tests.support.results.records import record
 
 
 @pytest.fixture(scope="module")

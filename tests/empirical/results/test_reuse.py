@@ -8,7 +8,7 @@ from empirical.identities.applicability import NOT_APPLICABLE
 from empirical.results import identity_checks, record as records, reuse
 from empirical.results.identity_checks import CheckProvenance
 from empirical.results.record import Provenance
-from tests.support.records import record
+from tests.support.results.records import record
 
 METRICS = frozenset(record().metrics)
 OTHER = {"revision": "abc", "k_asked": 3, "rates": (0.5,), "versions": {"torch": "3"}}

@@ -9,8 +9,8 @@ from empirical.cli import study as cli
 from empirical.core.errors import Refused
 from empirical.results import record as records
 from empirical.study import reproduce, run_study as cells
+from tests.support.models.tiny_models import tiny
 from tests.support.study import dualform, error_line, save_data, save_model
-from tests.support.tiny_models import tiny
 
 
 @pytest.fixture(autouse=True)

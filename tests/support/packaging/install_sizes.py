@@ -1,4 +1,4 @@
-"""`python -m tests.support.install_sizes`: the installed size of every extra, as a table.
+"""`python -m tests.support.packaging.install_sizes`: the installed size of every extra, as a table.
 
 Each is installed by pip with the versions of constraints.txt into a fresh virtual environment in a
 temporary folder; what it needs is downloaded.
@@ -11,7 +11,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-from tests.support.installs import build_wheel, packages_of
+from tests.support.packaging.installs import build_wheel, packages_of
 from tests.support.paths import ROOT
 
 EXTRAS = ("", "kit", "proofs", "report", "study", "all")
