@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from empirical.cli import study as cli
+from tests.support.models.tiny_models import tiny
 from tests.support.study import ROWS, dualform, error_line, save_data, save_model
-from tests.support.tiny_models import tiny
 
 BOTH = ("check", "reproduce")
 
@@ -177,7 +177,7 @@ def test_a_tokenizer_of_another_model_is_refused(data: Path, tmp_path: Path) -> 
     small = tiny(torch.float32).model.config
     small.vocab_size, small.bos_token_id, small.eos_token_id = 90, 1, 2
     XGLMForCausalLM(small).save_pretrained(tmp_path / "m")
-    from tests.support.tiny_models import tokenizer
+    from tests.support.models.tiny_models import tokenizer
 
     tokenizer().save(str(tmp_path / "m" / "tokenizer.json"))
     line = refused("check", tmp_path / "m", tmp_path / "o", "--data", data, "--k", 2)

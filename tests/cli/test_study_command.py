@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from empirical.models.loading import load
-from tests.support import fairseq as fs
+from tests.support.models import fairseq as fs
 from tests.support.study import dualform, error_line
 
 

@@ -25,8 +25,8 @@ from dualform.rounding import (
 )
 from proofs.semantics import kinds, not_on_integers
 from proofs.statements import STATEMENTS, Side, Statement, UnknownStatement, by_id
-from tests.support.draws import Draw, draws, integers, sizes_of, tensors
-from tests.support.semantics import not_bounded_exactly
+from tests.support.statements.draws import Draw, draws, integers, sizes_of, tensors
+from tests.support.statements.semantics import not_bounded_exactly
 
 pytestmark = pytest.mark.dual_form
 

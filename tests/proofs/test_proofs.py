@@ -35,7 +35,7 @@ from proofs.statements import STATEMENTS, Side, Statement, by_id
 from proofs.steps import Closed, Derivation, Direct, Induction, Invariant, Step, WrongStep
 from proofs.symbolic import GradientDisagreement, equal, is_zero, judge, to_sympy
 from proofs.terms import ShapeError, Term, TermOps, components, dim, symbol, variables
-from tests.support.semantics import not_by_sympy_alone
+from tests.support.statements.semantics import not_by_sympy_alone
 
 pytestmark = pytest.mark.dual_form
 

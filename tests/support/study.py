@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from empirical.cli import app
-from tests.support.tiny_models import tiny, tokenizer
+from tests.support.models.tiny_models import tiny, tokenizer
 
 ROWS = 14
 

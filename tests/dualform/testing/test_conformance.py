@@ -42,9 +42,9 @@ from empirical.verification.conformance.adapters import (
 )
 from empirical.verification.conformance.cases import CASES, Case
 from empirical.verification.conformance.findings import Found
-from tests.support import broken_kernels as _broken
-from tests.support.broken_kernels import BROKEN, Broken
-from tests.support.conformance_page import PAGE, message, page, without_bounds
+from tests.support.kernels import broken_kernels as _broken
+from tests.support.kernels.broken_kernels import BROKEN, Broken
+from tests.support.kernels.conformance_page import PAGE, message, page, without_bounds
 from tests.support.paths import ROOT
 from tests.support.printed import same_printed
 
@@ -80,7 +80,7 @@ def test_the_page_shows_what_the_kit_says() -> None:
     text = PAGE.read_text()
     assert without_bounds(page(text)) == without_bounds(text), (
         "expected the messages of docs/conformance.md to be current, got other ones; "
-        "run python -m tests.support.conformance_page"
+        "run python -m tests.support.kernels.conformance_page"
     )
 
 
@@ -271,36 +271,42 @@ def test_the_strategy_draws_inputs_for_tests_of_ones_own(
 @pytest.mark.parametrize(
     ("of", "match"),
     [
-        (("tests.support.broken_kernels", "delta_rule", []), "package.module:function"),
+        (("tests.support.kernels.broken_kernels", "delta_rule", []), "package.module:function"),
         (("tests._nowhere:f", "delta_rule", []), "a module 'tests._nowhere'"),
         (
-            ("tests.support.broken_kernels:nothing", "delta_rule", []),
-            "'nothing' in tests.support.broken_kernels",
+            ("tests.support.kernels.broken_kernels:nothing", "delta_rule", []),
+            "'nothing' in tests.support.kernels.broken_kernels",
         ),
         (
-            ("tests.support.broken_kernels:SINGLE", "delta_rule", []),
+            ("tests.support.kernels.broken_kernels:SINGLE", "delta_rule", []),
             "expected a callable, got dict",
         ),
         (
-            ("tests.support.broken_kernels:right_delta", "delta", []),
+            ("tests.support.kernels.broken_kernels:right_delta", "delta", []),
             "expected a rule out of linear_attention",
         ),
-        (("tests.support.broken_kernels:right_delta", "delta_rule", ["axes"]), "FIELD=VALUE"),
         (
-            ("tests.support.broken_kernels:right_delta", "delta_rule", ["axes=x"]),
+            ("tests.support.kernels.broken_kernels:right_delta", "delta_rule", ["axes"]),
+            "FIELD=VALUE",
+        ),
+        (
+            ("tests.support.kernels.broken_kernels:right_delta", "delta_rule", ["axes=x"]),
             "expected axes to be one of",
         ),
         (
-            ("tests.support.broken_kernels:right_delta", "delta_rule", ["beta=x"]),
+            ("tests.support.kernels.broken_kernels:right_delta", "delta_rule", ["beta=x"]),
             "expected gate beta to be",
         ),
-        (("tests.support.broken_kernels:right_delta", "delta_rule", ["shape=x"]), "got 'shape'"),
         (
-            ("tests.support.broken_kernels:right_delta", "delta_rule", ["longest=0"]),
+            ("tests.support.kernels.broken_kernels:right_delta", "delta_rule", ["shape=x"]),
+            "got 'shape'",
+        ),
+        (
+            ("tests.support.kernels.broken_kernels:right_delta", "delta_rule", ["longest=0"]),
             "at least 1, got '0'",
         ),
         (
-            ("tests.support.broken_kernels:right_delta", "delta_rule", ["dtypes=int"]),
+            ("tests.support.kernels.broken_kernels:right_delta", "delta_rule", ["dtypes=int"]),
             "a type such as float32",
         ),
     ],
@@ -312,7 +318,7 @@ def test_a_bad_target_says_what_was_expected(of: Any, match: str) -> None:
 
 def test_a_target_takes_every_convention_from_the_command_line() -> None:
     made = implementation(
-        "tests.support.broken_kernels:right_delta",
+        "tests.support.kernels.broken_kernels:right_delta",
         "gated_delta_rule",
         ["axes=time head", "decay=log", "names.decay=g", "constants.flag=true", "chunks=2,4",
          "dtypes=float32,bfloat16", "longest=5", "square=true", "normaliser=1e-6",
@@ -340,7 +346,7 @@ def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_plugin_runs_the_checks_of_a_target_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "test_other.py").write_text("def test_other(): assert False\n")
-    target = ("--dual-form-target", "tests.support.broken_kernels:right_delta")
+    target = ("--dual-form-target", "tests.support.kernels.broken_kernels:right_delta")
     good = _pytest(
         tmp_path,
         *target,
@@ -353,7 +359,7 @@ def test_the_plugin_runs_the_checks_of_a_target_and_nothing_else(tmp_path: Path)
     )
     assert good.returncode == 0 and "2 passed, 4 deselected" in good.stdout
     bad = _pytest(
-        tmp_path, "--dual-form-target", "tests.support.broken_kernels:scaled_keys",
+        tmp_path, "--dual-form-target", "tests.support.kernels.broken_kernels:scaled_keys",
         "--dual-form-variant", "delta_rule", "-k", "output", "--dual-form-examples", "6",
     )  # fmt: skip
     assert bad.returncode == 1 and "keys scaled by d_k^(-1/2)" in bad.stdout
@@ -362,12 +368,14 @@ def test_the_plugin_runs_the_checks_of_a_target_and_nothing_else(tmp_path: Path)
 
 def test_the_plugin_refuses_half_a_question_and_keeps_out_of_other_runs(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text("def test_own(): pass\n")
-    alone = _pytest(tmp_path, "--dual-form-target", "tests.support.broken_kernels:right_delta")
+    alone = _pytest(
+        tmp_path, "--dual-form-target", "tests.support.kernels.broken_kernels:right_delta"
+    )
     assert alone.returncode == 4 and "give both" in alone.stderr
     unknown = _pytest(
         tmp_path,
         "--dual-form-target",
-        "tests.support.broken_kernels:right_delta",
+        "tests.support.kernels.broken_kernels:right_delta",
         "--dual-form-variant",
         "x",
     )

@@ -22,8 +22,8 @@ from dualform.variants import VARIANTS, Variant, attend, bounded, merge, softmax
 from dualform.variants.arithmetic import exp, full, lift, log
 from dualform.variants.layout import leaves
 from dualform.variants.solve import eliminate, solve_positive, solve_unit_lower
-from tests.support.variants import NEAR_MISSES, VariantDraw, inputs_of, part, variant_draws
-from tests.support.variants_exact import EXACT
+from tests.support.kernels.variants import NEAR_MISSES, VariantDraw, inputs_of, part, variant_draws
+from tests.support.kernels.variants_exact import EXACT
 
 pytestmark = pytest.mark.dual_form
 

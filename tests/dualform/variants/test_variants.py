@@ -14,7 +14,7 @@ from torch import Tensor
 from dualform.rounding import Tracked, check
 from dualform.variants import VARIANTS, Variant, VariantInputError, bounded, softmax_attention
 from dualform.variants.layout import leaves, on_leaves
-from tests.support.variants import Inputs, VariantDraw, inputs_of, part
+from tests.support.kernels.variants import Inputs, VariantDraw, inputs_of, part
 
 pytestmark = pytest.mark.dual_form
 

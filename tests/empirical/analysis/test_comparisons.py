@@ -16,8 +16,8 @@ from empirical.metrics.series import RANKS, SIMILARITIES
 from empirical.results import control_results
 from empirical.results.control_catalogue import CONTROLS
 from empirical.results.control_results import BASE, ConditionResult
-from tests.support import control_results as _evidence
-from tests.support.control_results import MODEL, World, cells, write_folder
+from tests.support.results import control_results as _evidence
+from tests.support.results.control_results import MODEL, World, cells, write_folder
 
 SMALL = World(n=40)
 

@@ -20,7 +20,7 @@ from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Scores
-from tests.support.momentum import LENGTH, PLAIN, World, equal, layers, sweep, trained
+from tests.support.results.momentum import LENGTH, PLAIN, World, equal, layers, sweep, trained
 
 EPS = float(np.finfo(np.float64).eps)
 SEEDS = (1, 2, 3)

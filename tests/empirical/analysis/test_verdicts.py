@@ -32,9 +32,9 @@ from empirical.core.undefined import Undefined
 from empirical.results import calibration as files
 from empirical.results.attention_kinds import Layer
 from empirical.results.control_results import BASE
-from tests.support import momentum as _momentum
-from tests.support.control_results import MODEL, World, cells
 from tests.support.paths import ROOT
+from tests.support.results import momentum as _momentum
+from tests.support.results.control_results import MODEL, World, cells
 
 PAGE = ROOT / "docs" / "verdict.md"
 BY_ID = {c.id: c for c in CLAIMS}

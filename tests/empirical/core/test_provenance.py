@@ -12,9 +12,9 @@ from empirical.core import provenance
 from empirical.core.undefined import Undefined
 from empirical.metrics.accumulate import measure
 from empirical.models import digest
+from tests.support.models.tiny_models import tiny
 from tests.support.paths import ROOT
-from tests.support.records import Outcome
-from tests.support.tiny_models import tiny
+from tests.support.results.records import Outcome
 
 
 def test_the_hash_of_weights_sees_every_bit_and_the_dtype():

@@ -28,8 +28,8 @@ from empirical.results.identity_checks import Checks
 from empirical.results.layer_check import CheckRefused, require
 from empirical.study.check_identities import all_statements, run_checks
 from empirical.study.preparation import Prepared, StudySettings, prepare
+from tests.support.models.tiny_models import tokenizer
 from tests.support.study import save_data
-from tests.support.tiny_models import tokenizer
 
 LLAMA = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,

@@ -20,7 +20,7 @@ from empirical.identities.trained_weights import train
 from empirical.models.loading import default_dtype_of
 from empirical.results.layer_check import CheckRefused, require
 from proofs.statements import STATEMENTS, by_id
-from tests.support.tiny_models import context, queries, tiny
+from tests.support.models.tiny_models import context, queries, tiny
 
 pytestmark = pytest.mark.dual_form
 

@@ -10,7 +10,7 @@ from empirical.identities.bindings import Projections
 from empirical.identities.trained_weights import Training, check_training, in_dtype, train
 from empirical.models.loading import LoadedModel
 from empirical.results.layer_check import CheckRefused, require
-from tests.support.tiny_models import LABELS, queries, tiny
+from tests.support.models.tiny_models import LABELS, queries, tiny
 
 pytestmark = pytest.mark.dual_form
 

@@ -6,8 +6,8 @@ import torch
 from empirical.core.errors import UserError
 from empirical.inference.finetune import DivergedError, finetuned, loss, trained
 from empirical.models.decoder import wrap
-from tests.support import architectures
-from tests.support.tiny_models import queries, tiny, tokenizer
+from tests.support.models import architectures
+from tests.support.models.tiny_models import queries, tiny, tokenizer
 
 
 def examples() -> list[tuple[int, ...]]:

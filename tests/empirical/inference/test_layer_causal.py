@@ -30,9 +30,9 @@ from empirical.models.architectures import KNOWN, backbone, blocks_of
 from empirical.models.architectures.adapters import ADAPTERS
 from empirical.models.architectures.final_norm import ENDS, final_states, layers_of
 from empirical.models.decoder import LoadedModel, wrap
-from tests.support import architectures
-from tests.support.architectures import VARIANTS, f32, f64, plainly
-from tests.support.tiny_models import tiny, tokenizer
+from tests.support.models import architectures
+from tests.support.models.architectures import VARIANTS, f32, f64, plainly
+from tests.support.models.tiny_models import tiny, tokenizer
 
 EXAMPLES = [(1, 5, 9, 4, 70, 8, 31), (1, 8, 3, 71), (1, 44, 45, 9, 6)]
 RATE = 2.0**-3  # a step is the gradient, scaled without rounding

@@ -6,7 +6,7 @@ from empirical.inference.attention import Run
 from empirical.inference.forward import states
 from empirical.inference.layer_inputs import last_inputs, logging_inputs
 from empirical.models.architectures import backbone
-from tests.support.tiny_models import queries, tiny
+from tests.support.models.tiny_models import queries, tiny
 
 
 def test_they_are_what_leaves_the_norm_before_attention() -> None:

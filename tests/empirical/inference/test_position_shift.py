@@ -25,9 +25,9 @@ from empirical.inference.forward import read_context, states, takes_positions
 from empirical.inference.settings import Part, ReadOptions, gather, parts
 from empirical.models.architectures import backbone
 from empirical.models.decoder import LoadedModel, wrap
-from tests.support import architectures
-from tests.support.architectures import VARIANTS, f32, f64
-from tests.support.tiny_models import tokenizer
+from tests.support.models import architectures
+from tests.support.models.architectures import VARIANTS, f32, f64
+from tests.support.models.tiny_models import tokenizer
 
 LABELS, WORDS = ((70,), (71, 72)), ("zero", "one")
 READING = ReadOptions(labels=LABELS, words=WORDS, batch_size=2, wide=2)

@@ -15,8 +15,8 @@ from empirical.core.errors import UserError
 from empirical.inference.finetune import DivergedError, finetuned, trained
 from empirical.inference.random_update import randomly_updated, update_norms
 from empirical.models.decoder import LoadedModel, wrap
-from tests.support import architectures
-from tests.support.tiny_models import tiny, tokenizer
+from tests.support.models import architectures
+from tests.support.models.tiny_models import tiny, tokenizer
 
 EXAMPLES = [(1, 5, 9, 4, 70), (1, 8, 3, 71)]
 RATE = 0.1

@@ -6,7 +6,7 @@ import torch
 from empirical.inference.recorder import capture
 from empirical.inference.settings import in_context, zero_shot
 from empirical.models.loading import LoadedModel, default_dtype_of
-from tests.support.tiny_models import LABELS, WORDS, context, queries, tiny
+from tests.support.models.tiny_models import LABELS, WORDS, context, queries, tiny
 
 
 def hooks(model: LoadedModel) -> int:

@@ -24,7 +24,7 @@ from empirical.inference.settings import (
     zero_shot,
 )
 from empirical.models.loading import LoadedModel, default_dtype_of
-from tests.support.tiny_models import LABELS, WORDS, context, queries, tiny
+from tests.support.models.tiny_models import LABELS, WORDS, context, queries, tiny
 
 
 def twin(model: LoadedModel, lead: tuple[int, ...], q: Query) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ from empirical.metrics.delta_w import (
 from empirical.metrics.delta_w_tables import NAMES, NO_DRAWS, SERIES, Heads, finding
 from empirical.metrics.similarity import Array
 from empirical.results import control_results
-from tests.support.records import provenance
+from tests.support.results.records import provenance
 
 U = np.finfo(np.float64).eps / 2
 NONE = Undefined("there is none")

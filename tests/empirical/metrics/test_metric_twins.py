@@ -15,7 +15,7 @@ from empirical.core.undefined import Undefined
 from empirical.metrics import accumulate, kendall
 from empirical.metrics import similarity as metrics
 from empirical.metrics.similarity import Interval, Proportion, Similarity
-from tests.support import metric_twins as twins
+from tests.support.twins import metric_twins as twins
 
 # Both sides work in float64 on sums of at most some hundred terms of size 1: rounding stays below
 # 1e-13, percentages below 1e-12. Differences of unit vectors and of scores magnify it by one over

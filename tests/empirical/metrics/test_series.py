@@ -9,7 +9,7 @@ from empirical.core.undefined import Undefined
 from empirical.inference.settings import Part
 from empirical.metrics import similarity as metrics
 from empirical.metrics.series import RANKS, SIMILARITIES, SeriesAccumulator, ranks_of, to_series
-from tests.support import metric_twins as twins
+from tests.support.twins import metric_twins as twins
 
 N, L, H, D, T = 7, 3, 2, 5, 6
 

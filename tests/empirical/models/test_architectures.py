@@ -47,7 +47,7 @@ from empirical.models.architectures import (
     check_known,
 )
 from empirical.models.architectures import logits as output_layer
-from tests.support.architectures import (
+from tests.support.models.architectures import (
     CONTEXT,
     EVERYWHERE,
     GPT2,

@@ -20,8 +20,8 @@ from empirical.core.errors import UserError
 from empirical.models.fairseq import convert as fairseq
 from empirical.models.fairseq.convert import convert, run_convert
 from empirical.models.loading import load
-from tests.support import fairseq as fs
-from tests.support.tiny_models import tokenizer
+from tests.support.models import fairseq as fs
+from tests.support.models.tiny_models import tokenizer
 
 TEXT = " Review: x zero Positive Sentence: terrible, \u00e9 Label: </s> <s> one"
 

@@ -8,7 +8,7 @@ import torch
 
 from empirical.core.errors import UserError
 from empirical.models.loading import Geometry, load, random_xglm, read_tokenizer
-from tests.support.tiny_models import tiny, tokenizer
+from tests.support.models.tiny_models import tiny, tokenizer
 
 SMALL = Geometry(layers=1, width=8, heads=2, ffn=16, positions=64)
 

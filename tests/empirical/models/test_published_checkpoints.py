@@ -18,8 +18,8 @@ from torch import Tensor
 from dualform.rounding import check
 from empirical.core.errors import UserError
 from empirical.models.loading import load
-from tests.support import fairseq as fs
-from tests.support.tiny_models import tokenizer
+from tests.support.models import fairseq as fs
+from tests.support.models.tiny_models import tokenizer
 
 FORMATS = ("safetensors", "sharded", "bin")
 TEXT = " Review: x zero Positive Label: one"

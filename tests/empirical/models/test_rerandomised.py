@@ -16,9 +16,9 @@ from empirical.core.errors import UserError
 from empirical.models.decoder import LoadedModel, wrap
 from empirical.models.loading import load
 from empirical.models.rerandomised import block_parameters, fully_random, random_blocks
-from tests.support import architectures
-from tests.support.architectures import VARIANTS
-from tests.support.tiny_models import tokenizer
+from tests.support.models import architectures
+from tests.support.models.architectures import VARIANTS
+from tests.support.models.tiny_models import tokenizer
 
 LEVEL = 1e-9
 every_variant = pytest.mark.parametrize("name", VARIANTS)

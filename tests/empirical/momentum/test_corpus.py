@@ -21,7 +21,7 @@ from empirical.momentum.corpus import (
     read_books,
     windows,
 )
-from tests.support.momentum_books import BOOKS, TINY, book, made_windows, save_books
+from tests.support.models.momentum_books import BOOKS, TINY, book, made_windows, save_books
 
 
 @pytest.fixture(scope="module")

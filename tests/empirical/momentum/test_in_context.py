@@ -23,7 +23,7 @@ from empirical.momentum import adapt, in_context
 from empirical.momentum.in_context import Reader, reading, score
 from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Scores
-from tests.support.tiny_models import queries, tiny
+from tests.support.models.tiny_models import queries, tiny
 
 SOURCE = GeneratedSource(seed=0, train_rows=40, evaluation_rows=30)
 ENCODER = tiny().encoder

@@ -24,7 +24,7 @@ from empirical.momentum.train import equal_of, order
 from empirical.results import language_models as files
 from empirical.results.attention_kinds import Layer
 from empirical.results.language_models import Trained
-from tests.support.momentum_books import TINY, Watcher, save_books, stop_at
+from tests.support.models.momentum_books import TINY, Watcher, save_books, stop_at
 from tests.support.paths import ROOT
 from tests.support.study import dualform, error_line, save_data
 
@@ -208,7 +208,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from empirical.momentum import run, scales
-from tests.support.momentum_books import TINY, Watcher
+from tests.support.models.momentum_books import TINY, Watcher
 from tests.empirical.momentum.test_run import request
 def then(done):
     if done == 5:

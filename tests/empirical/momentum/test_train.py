@@ -40,7 +40,7 @@ from empirical.momentum.train import (
     weights_sha256,
 )
 from empirical.results.attention_kinds import Layer
-from tests.support.momentum_books import TINY, Watcher, made_windows, save_books, stop_at
+from tests.support.models.momentum_books import TINY, Watcher, made_windows, save_books, stop_at
 
 MOMENTUM = Layer(kind="momentum", eta=0.5)
 LEARNED = Layer(kind="momentum", eta=0.5, learned=True)

@@ -19,7 +19,7 @@ from empirical.momentum import sequence_positions as places
 from empirical.momentum.adapt import adapt, attentions, layer_of, load, parameters, rates, save
 from empirical.momentum.attention import LOGIT, RATE
 from empirical.results.attention_kinds import HEAVY_BALL, KINDS, MOMENTUM, PLAIN, Layer
-from tests.support.architectures import EVERYWHERE, VARIANTS, randomised
+from tests.support.models.architectures import EVERYWHERE, VARIANTS, randomised
 
 LAYERS = [Layer(kind=kind, eta=0.7) for kind in KINDS if kind != PLAIN]
 BESIDE = Layer(kind=MOMENTUM, eta=0.7)

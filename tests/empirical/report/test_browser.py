@@ -17,8 +17,8 @@ from selenium.webdriver.common.keys import Keys
 
 from empirical.report import write_report
 from empirical.report.render import drawing
-from tests.support.momentum import sweep, write_sweep
-from tests.support.report import full_folder
+from tests.support.results.momentum import sweep, write_sweep
+from tests.support.results.report import full_folder
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -35,7 +35,7 @@ from empirical.report.render.svg import swatch, themed
 from empirical.report.results import Results, findings, read_results
 from empirical.report.tables.pooling import curve
 from empirical.results.control_results import BASE, ConditionResult
-from tests.support.report import full_folder
+from tests.support.results.report import full_folder
 
 CSS = files("empirical.report.render").joinpath("style.css").read_text(encoding="utf-8")
 WORDS = ("ink", "muted", "link", "yes", "no", "open")  # text, on paper and on raised panels

@@ -1,6 +1,6 @@
 """The report of trained models: its numbers are those of sums by hand, and what is missing is said.
 
-The models are made up (tests/support/momentum.py), with planted effects of their layers.
+The models are made up (tests/support/results/momentum.py), with planted effects of their layers.
 """
 
 import csv
@@ -41,9 +41,18 @@ from empirical.results.attention_kinds import KINDS, Layer
 from empirical.results.language_models import Trained
 from proofs.statements import STATEMENTS
 from tests.empirical.report.test_report import OTHER_HASHES, Page
-from tests.support.control_results import cells
-from tests.support.momentum import ABSENT, ETAS, PLAIN, World, layers, sweep, trained, write_sweep
-from tests.support.report import RESULTS
+from tests.support.results.control_results import cells
+from tests.support.results.momentum import (
+    ABSENT,
+    ETAS,
+    PLAIN,
+    World,
+    layers,
+    sweep,
+    trained,
+    write_sweep,
+)
+from tests.support.results.report import RESULTS
 
 WORLD = World(
     gain=lambda x: {"momentum": 0.02, "recency_bias": -0.03}.get(x.kind, 0.0) * (x.eta or 0.0),

@@ -37,8 +37,8 @@ from empirical.report.tables import grid as grids
 from empirical.report.tables import records as tables
 from empirical.results import record as records
 from empirical.results.record import Measurement
-from tests.support.control_results import World, cells
-from tests.support.report import RESULTS, full_folder
+from tests.support.results.control_results import World, cells
+from tests.support.results.report import RESULTS, full_folder
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "mspace"}
 

@@ -16,7 +16,7 @@ from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.report.tables import records as tables
 from empirical.results.record import Measurement
-from tests.support.records import record
+from tests.support.results.records import record
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.results import control_results
 from empirical.results.control_results import ConditionResult, ControlResults, Series
-from tests.support.records import provenance
+from tests.support.results.records import provenance
 
 GONE = Undefined("a vector of the cosine is zero")
 

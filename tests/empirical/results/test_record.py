@@ -9,7 +9,7 @@ from empirical.core.errors import UserError
 from empirical.core.undefined import Undefined
 from empirical.results import record as records
 from empirical.results.record import Measurement
-from tests.support.records import record
+from tests.support.results.records import record
 
 
 def test_a_record_survives_writing_and_reading(tmp_path):

@@ -9,7 +9,7 @@ from empirical.results import identity_checks, reuse
 from empirical.results import record as records
 from empirical.results.identity_checks import CheckProvenance
 from empirical.results.record import Provenance
-from tests.support.records import record
+from tests.support.results.records import record
 
 METRICS = frozenset(record().metrics)
 OTHER = {"revision": "abc", "k_asked": 3, "rates": (0.5,), "versions": {"torch": "3"}}

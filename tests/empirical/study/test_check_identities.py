@@ -24,8 +24,8 @@ from empirical.study.check_identities import (
     worst,
 )
 from empirical.study.preparation import Prepared, StudySettings, prepare
+from tests.support.models.tiny_models import LoadedModel, tiny
 from tests.support.study import save_data
-from tests.support.tiny_models import LoadedModel, tiny
 
 
 @pytest.fixture(scope="module")

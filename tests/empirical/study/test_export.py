@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from empirical.results import record as records
-from tests.support import released_analysis as released
 from tests.support.study import dualform, error_line, save_data, save_model
+from tests.support.twins import released_analysis as released
 
 ARGS = ("reproduce", "--no-checks", "--rates", "0.05", "--task", "mr")
 

@@ -23,8 +23,8 @@ from empirical.models.loading import Geometry, LoadedModel, load, random_xglm
 from empirical.results import record as records
 from empirical.study import run_cell
 from empirical.study import run_study as cells
+from tests.support.models.tiny_models import LABELS, WORDS, context, queries, tiny, tokenizer
 from tests.support.study import dualform, error_line, save_data, save_model
-from tests.support.tiny_models import LABELS, WORDS, context, queries, tiny, tokenizer
 
 ARGS = ("reproduce", "--no-checks", "--rates", "0.05")
 

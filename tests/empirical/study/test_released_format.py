@@ -17,7 +17,7 @@ from empirical.study.released_format import (
     write_setting,
     write_training,
 )
-from tests.support import released_analysis as released
+from tests.support.twins import released_analysis as released
 
 N, LAYERS, HEADS, WIDTH = 5, 3, 3, 12  # as many heads as layers: exchanged axes go unnoticed
 LENGTHS = (19, 22, 17, 25, 20, 21)  # 124 tokens of 6 demonstrations

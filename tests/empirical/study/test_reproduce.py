@@ -10,8 +10,8 @@ from empirical.core.errors import Refused
 from empirical.results import record as records
 from empirical.study import reproduce
 from empirical.study import run_study as cells
+from tests.support.models.tiny_models import tiny
 from tests.support.study import dualform, error_line, save_data, save_model
-from tests.support.tiny_models import tiny
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ from empirical.study import run_cell
 from empirical.study.preparation import Prepared, StudySettings, prepare
 from empirical.study.rate_selection import select_rate
 from empirical.study.run_cell import Stores, run_prepared
+from tests.support.models.tiny_models import tiny
 from tests.support.study import save_data
-from tests.support.tiny_models import tiny
 
 TASK = TASKS["mr"]
 

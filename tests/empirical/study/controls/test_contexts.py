@@ -21,7 +21,7 @@ from empirical.study.controls.contexts import (
     shuffled_labels,
     wrong_labels,
 )
-from tests.support.tiny_models import LABELS, context, queries, tiny, tokenizer
+from tests.support.models.tiny_models import LABELS, context, queries, tiny, tokenizer
 
 LEVEL = 1e-9
 THREE = (*LABELS, (72, 73))

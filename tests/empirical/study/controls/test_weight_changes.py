@@ -47,8 +47,8 @@ from empirical.study.controls.weight_changes import (
 from empirical.study.preparation import Prepared, StudySettings, prepare
 from tests.empirical.identities.test_any_model import ids
 from tests.empirical.identities.test_any_model import tiny as any_tiny
-from tests.support import tiny_models as _tiny
-from tests.support.records import provenance
+from tests.support.models import tiny_models as _tiny
+from tests.support.results.records import provenance
 from tests.support.study import save_data
 
 SINGLE, DOUBLE = (float(torch.finfo(t).eps) / 2 for t in (torch.float32, torch.float64))

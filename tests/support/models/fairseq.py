@@ -14,7 +14,7 @@ from torch import Tensor
 from dualform import elementary
 from dualform.rounding import UNIT_ROUNDOFF, Tracked, rounded
 from empirical.models.loading import LoadedModel
-from tests.support.tiny_models import tokenizer
+from tests.support.models.tiny_models import tokenizer
 
 D, F, LAYERS, HEADS, POSITIONS, FILLERS = 8, 16, 2, 2, 64, 3
 END_OF_TEXT = "<|endoftext|>"

@@ -16,7 +16,7 @@ from empirical.results import control_results as files
 from empirical.results import record as records
 from empirical.results.control_catalogue import CONTROLS
 from empirical.results.control_results import BASE, ConditionResult, ControlResults, Series
-from tests.support.records import provenance, record
+from tests.support.results.records import provenance, record
 
 MODEL = "tiny_model|1"
 LAYERS = 3
