@@ -57,6 +57,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:8]
 
 
+def attempted(make: Callable[[], Tensor]) -> str:
+    """The digest, or torch's reason: under some settings it has no kernel of bfloat16 attention."""
+    try:
+        return digest(make())
+    except RuntimeError as error:
+        return f"not run: {str(error).splitlines()[0]}"
+
+
 def hashes() -> dict[str, str]:
     """`library what, dtype` -> digest; torch's values are widened to float64 first, exactly."""
     torch.set_num_threads(THREADS)
@@ -67,7 +75,7 @@ def hashes() -> dict[str, str]:
     }
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
         for name, make in of_torch(dtype).items():
-            found[f"torch {name}, {str(dtype).removeprefix('torch.')}"] = digest(make())
+            found[f"torch {name}, {str(dtype).removeprefix('torch.')}"] = attempted(make)
     return found
 
 
