@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tests.support.paths import ROOT
 
 IGNORED = frozenset({"code_sha256", "commit", "seconds", "peak_memory_gib", "command"})
 CLOCKS = frozenset({"timing.json"})
+HASHED = re.compile(rb"-[0-9a-f]{12}\b")
 SMALL = ("--task", "sst2", "--task", "agnews", "--limit", "12", "--no-checks")
 RUNS = {
     "study": ("reproduce", "--out", "{out}/study"),
@@ -32,7 +35,6 @@ RUNS = {
         *("reproduce", *SMALL, "--seed", "1", "--seed", "2", "--control", "all"),
         *("--keep-captures", "--out", "{out}/controls"),
     ),
-    "report": ("report", "{out}/controls"),
     "export": ("export", "{out}/controls", "--seed", "1", "--out", "{out}/export"),
     "check": ("check", "embedded", "--out", "{out}/check", "--figure", "{out}/layers.svg"),
     "calibrate": ("calibrate", "--out", "{out}/calibrate"),
@@ -74,19 +76,24 @@ def plain(value: Any) -> Any:
     return [plain(v) for v in value] if isinstance(value, list) else value
 
 
+def contents(folder: Path) -> dict[str, list[Any]]:
+    """Name -> what files of that name hold; the hashes in names of captures are set aside."""
+    found = defaultdict(list)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in CLOCKS):
+        raw = HASHED.sub(b"-KEY", path.read_bytes().replace(str(folder).encode(), b"OUT"))
+        name = HASHED.sub(b"-KEY", path.relative_to(folder).as_posix().encode()).decode()
+        value = plain(json.loads(raw)) if path.suffix == ".json" else raw
+        found[name].append(json.dumps(value) if path.suffix == ".json" else raw.hex())
+    return {name: sorted(values) for name, values in found.items()}
+
+
 def differences(one: Path, two: Path) -> Iterator[str]:
-    """A line for every file that is not the same in both folders."""
-    names = {str(p.relative_to(d)) for d in (one, two) for p in d.rglob("*") if p.is_file()}
-    for name in sorted(names):
-        a, b = one / name, two / name
-        if not (a.exists() and b.exists()):
-            yield f"only {'before' if a.exists() else 'after'}: {name}"
-        elif a.name not in CLOCKS:
-            x, y = (
-                p.read_bytes().replace(str(d).encode(), b"OUT") for p, d in ((a, one), (b, two))
-            )
-            if x == y or (a.suffix == ".json" and plain(json.loads(x)) == plain(json.loads(y))):
-                continue
+    """A line for every name whose files are not the same in both folders."""
+    before, after = contents(one), contents(two)
+    for name in sorted({*before, *after}):
+        if name not in before or name not in after:
+            yield f"only {'before' if name in before else 'after'}: {name}"
+        elif before[name] != after[name]:
             yield f"differs: {name}"
 
 
