@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := proofs dualform empirical tests
 
-.PHONY: setup test reproduce study momentum lint deep third-party identities api install-sizes clean
+.PHONY: setup test reproduce study momentum lint deep third-party identities api install-sizes lowest clean
 
 setup: $(VENV)/.ready
 
@@ -51,6 +51,22 @@ third-party: setup
 # docs/identities.md, which a test compares with the verdicts of today.
 identities: setup
 	$(BIN)/python -m empirical.verification.identities_page --out docs/identities.md
+
+# The lowest versions that pyproject.toml allows, and what shows soonest that one is too low. torch
+# is that of the next line: the lowest one is built for GPUs alone where no other index is named.
+LOWEST_TORCH ?= 2.13.0
+LOWEST := build/lowest
+SMOKE := $(addprefix tests/,cli/test_bad_input.py dualform/test_rounding.py \
+  dualform/variants/test_variants.py empirical/models/test_architectures.py \
+  empirical/momentum/test_attention.py empirical/report/test_report.py empirical/results \
+  empirical/study/test_reproduce.py proofs/test_facts.py proofs/test_latex.py)
+
+lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PYTHON) -m tests.support.lowest > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/constraints.txt \
+	  torch==$(LOWEST_TORCH) --editable '.[all]'
+	$(LOWEST)/bin/python -m pytest -q $(SMOKE)
 
 # docs/api.md, the public names, which a test compares with the sources.
 api: setup
