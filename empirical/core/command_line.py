@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dualform.extras import missing
 from empirical.core.errors import Refused, UserError
 
 # The error of the parser behind typer, which is click's or typer's own copy of it.
@@ -47,7 +48,11 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _run(main: Callable[[], Any]) -> NoReturn:
-    """Run a command line to its exit status."""
+    """Run a command line to its exit status.
+
+    Raises:
+        ImportError: when a module fails to load that no extra would bring.
+    """
     try:
         status = main() or 0
         if status != STOPPED:
@@ -56,6 +61,11 @@ def _run(main: Callable[[], Any]) -> NoReturn:
         _fail(f"error: {error}", 2)
     except Refused as refused:
         _fail(f"refused: {refused}", 1)
+    except ImportError as error:
+        lacking = missing(error)
+        if lacking is None:
+            raise
+        _fail(f"error: {lacking}", 2)
     except OSError as error:
         what = error.strerror or type(error).__name__
         _fail(

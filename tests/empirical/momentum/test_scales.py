@@ -12,7 +12,6 @@ from empirical.core.errors import UserError
 from empirical.momentum.scales import ETAS, SCALES, Scale, layers, scale
 from empirical.momentum.train import config_of
 from empirical.results.attention_kinds import KINDS, MOMENTUM, PLAIN, Layer
-from tests.meta.test_import_directions import loaded
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -103,10 +102,6 @@ def test_an_unknown_kind_or_scale_is_named() -> None:
     with pytest.raises(UserError, match="expected a scale among nano, small, paper, got 'mega'"):
         scale("mega")
     assert isinstance(scale("nano"), Scale)
-
-
-def test_scales_load_no_torch() -> None:
-    assert not loaded("import empirical.momentum.scales", "torch")
 
 
 @pytest.mark.parametrize("text", ["1", "-0.1", "0.5,0.5", "a", "", "nan"])
