@@ -21,8 +21,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A worker takes whole files, so that what a file sets up (Coq, environments, reports) is made once.
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope
 
 reproduce: setup
 	$(BIN)/dualform reproduce --out results

@@ -28,7 +28,7 @@ from empirical.core import provenance
 from empirical.core.json_files import dumps, write_text
 from tests.support.paths import ROOT
 
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadscope")
 WIDE = ("X86_V4", "AVX512")  # how numpy's names of features begin that AVX2 machines lack
 AS_IT_IS = "as it is"
 

@@ -19,7 +19,7 @@ from dualform.extras import EXTRAS
 from tests.support.packaging.installs import Environment, build_wheel, environment, required
 from tests.support.paths import ROOT
 
-pytestmark = [pytest.mark.install, pytest.mark.xdist_group("install")]
+pytestmark = pytest.mark.install
 
 Installed = Callable[[str], Environment]
 SMALL = ("reproduce", "--task", "sst2", "--limit", "4", "--rates", "0.01")

@@ -25,8 +25,6 @@ from proofs.terms import Term, TermOps, dim, symbol, variables
 OPS = TermOps()
 NOT_FORMAL: dict[str, str] = {}  # statement: a word of the reason
 
-# One worker runs all of this file: the whole catalogue is checked once.
-pytestmark = pytest.mark.xdist_group("coq")
 with_coq = pytest.mark.skipif(
     shutil.which("coqc") is None,
     reason="coqc is not installed: apt install coq libcoq-mathcomp-algebra",
