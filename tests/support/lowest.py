@@ -1,8 +1,7 @@
 """`python -m tests.support.lowest`: the lowest version of every direct dependency, as constraints.
 
-Read from pyproject.toml; standard library only, so that any interpreter can run it. torch is left
-out: builds of its lowest version for a CPU alone are not on every index, and the Makefile says which
-one is taken.
+Read from pyproject.toml by the standard library alone. torch is left out: not every index has its
+lowest version built for a CPU, and the Makefile says which one is taken.
 """
 
 from __future__ import annotations
