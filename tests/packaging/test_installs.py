@@ -142,10 +142,7 @@ def test_the_plugin_without_hypothesis_is_quiet_until_it_is_asked(
 
 
 def test_proofs_prove(installed: Installed) -> None:
-    code = (
-        "import proofs\n"
-        "print(proofs.prove(proofs.by_id('bias-as-weight')).status)"
-    )
+    code = "import proofs\nprint(proofs.prove(proofs.by_id('bias-as-weight')).status)"
     assert said(installed("proofs").run("python", "-c", code)) == "proved(all sizes)\n"
 
 
@@ -158,9 +155,7 @@ def test_the_study_runs_its_main_job(installed: Installed, tmp_path: Path) -> No
     assert {"tables.md", "identities.tex"} <= {p.name for p in (tmp_path / "results").iterdir()}
 
 
-def test_the_study_names_the_extras_of_other_commands(
-    installed: Installed, tmp_path: Path
-) -> None:
+def test_the_study_names_the_extras_of_other_commands(installed: Installed, tmp_path: Path) -> None:
     study = installed("study")
     refused(study.run("dualform", "momentum", cwd=tmp_path), "latex2mathml", "report")
     refused(study.run("dualform", "report", str(tmp_path)), "matplotlib", "report")
