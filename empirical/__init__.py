@@ -15,9 +15,9 @@ _HOMES = {
     "in_context": "empirical.inference.settings",
     "fine_tuned": "empirical.inference.settings",
     "check_layers": "empirical.identities.check_layers",
-    "Request": "empirical.study.reproduce",
-    "open_study": "empirical.study.reproduce",
-    "run_cells": "empirical.study.reproduce",
+    "Request": "empirical.study.request",
+    "open_study": "empirical.study.request",
+    "run_cells": "empirical.study.run_study",
     "compare": "empirical.analysis.comparisons",
     "verdicts": "empirical.analysis.verdicts",
     "write_report": "empirical.report.write",
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from empirical.inference.settings import fine_tuned, in_context, zero_shot
     from empirical.models.loading import load
     from empirical.report.write import write_report
-    from empirical.study.reproduce import Request, open_study, run_cells
+    from empirical.study.request import Request, open_study
+    from empirical.study.run_study import run_cells
 else:
 
     def __getattr__(name: str) -> Any:
