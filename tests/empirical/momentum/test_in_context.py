@@ -147,7 +147,9 @@ def test_the_context_is_read_once_and_its_cache_is_left_as_it_was(monkeypatch):
     assert lengths[0] == (1, len(context()))
     assert [rows for rows, _ in lengths[1:]] == [3, 3]
     again = reader.table(queries(6)[::-1], LABELS[:1], context())
-    assert (first == again[::-1]).all()
+    # Other rows stand beside each other now, which may move the last bits of float32.
+    assert np.abs(first - again[::-1]).max() <= 64 * 2.0**-23 * np.abs(first).max()
+    assert np.abs(first - again).max() > 1e-3  # near miss: the rows in the other order
 
 
 def test_no_pass_holds_more_tokens_than_it_may_unless_one_row_does(monkeypatch):
